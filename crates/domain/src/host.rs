@@ -1,0 +1,41 @@
+//! What a host says of itself before a relocation.
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+/// A bridge of a host, and the subnets on it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Bridge {
+    /// Its interface name.
+    pub name: String,
+    /// The subnets of the host's own addresses on it. Empty: the host has none there, so nothing is known.
+    #[serde(default)]
+    pub subnets: Vec<IpNet>,
+}
+
+/// What a host offers and what it is: told to the peer before a relocation, so that both ends can refuse.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct HostFacts {
+    /// The host's name.
+    pub name: String,
+    /// The toolstack that runs its domains.
+    pub toolstack: String,
+    /// Version of the hypervisor, or of what stands for it.
+    pub version: String,
+    /// Processor architecture of its guests: `x86_64`, `riscv64`.
+    pub architecture: String,
+    /// Virtualization extensions for guests: `vmx`, `svm`, `pv`; one in common is needed.
+    #[serde(default)]
+    pub virtualization: Vec<String>,
+    /// Memory for a new domain, in KiB.
+    pub free_memory_kib: u64,
+    /// Memory of the host, in KiB.
+    pub total_memory_kib: u64,
+    /// Processors.
+    pub processors: u32,
+    /// Bridges that a vif can be on.
+    #[serde(default)]
+    pub bridges: Vec<Bridge>,
+}

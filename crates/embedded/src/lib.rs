@@ -1,0 +1,1 @@
+//! Software machines that really execute: RV64IMA processor, RAM, console, and their toolstack.

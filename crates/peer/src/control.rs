@@ -1,0 +1,331 @@
+//! The operators' socket: what `xm` asks the daemon, and what it answers.
+//!
+//! A unix stream socket, mode 0600. The grammar is that of the relocation port: each message is one S-expression and a newline. A connection
+//! carries one [`Request`]; the daemon answers with any number of [`Reply::Progress`] (only for `migrate`), then one [`Reply::Err`] or one other reply.
+//! After [`Reply::Console`] the connection is no longer messages but the domain's console, both ways, until one end closes.
+
+use domain::HostFacts;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// Where the socket is unless told otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/relocd/control";
+
+/// Bytes in one request at most.
+pub const MAX_REQUEST: usize = 1 << 20;
+
+/// What an operator asks for. `domain` is a name or a number; a name of digits only counts as a number.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Request {
+    /// All domains, or one.
+    #[serde(rename_all = "kebab-case")]
+    List {
+        /// Only this one.
+        #[serde(default)]
+        domain: Option<String>,
+        /// With configurations.
+        #[serde(default)]
+        long: bool,
+    },
+    /// The host's facts.
+    Info,
+    /// Sends a domain away.
+    Migrate(Migrate),
+    /// Attaches to a domain's console.
+    #[serde(rename_all = "kebab-case")]
+    Console {
+        /// Whose.
+        domain: String,
+    },
+    /// Makes a domain and starts it.
+    #[serde(rename_all = "kebab-case")]
+    Create {
+        /// `(domain ...)`.
+        config: sxp::Raw,
+    },
+    /// Ends a domain at once.
+    #[serde(rename_all = "kebab-case")]
+    Destroy {
+        /// Which.
+        domain: String,
+    },
+    /// Stops a domain's processors.
+    #[serde(rename_all = "kebab-case")]
+    Pause {
+        /// Which.
+        domain: String,
+    },
+    /// Lets a domain's processors run again.
+    #[serde(rename_all = "kebab-case")]
+    Unpause {
+        /// Which.
+        domain: String,
+    },
+    /// Decides a relocation whose outcome can't be learnt.
+    #[serde(rename_all = "kebab-case")]
+    Resolve {
+        /// The relocation.
+        id: Uuid,
+        /// What shall become of this host's copy.
+        decision: Decision,
+        /// The operator knows what can go wrong.
+        #[serde(default)]
+        yes_i_know: bool,
+    },
+    /// Relocations that run, and recent ones.
+    Status,
+}
+
+/// An operator's decision about a copy that is suspended here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Decision {
+    /// It runs on here. Wrong if it runs at the other host.
+    Resume,
+    /// It ends here. Wrong if it does not run at the other host.
+    Destroy,
+}
+
+/// A relocation as an operator wants it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Migrate {
+    /// Name or number.
+    pub domain: String,
+    /// Host name or address.
+    pub host: String,
+    /// The destination's relocation port; absent = this host's own.
+    #[serde(default)]
+    pub port: Option<u16>,
+    /// While it runs.
+    #[serde(default)]
+    pub live: bool,
+    /// Over TLS.
+    #[serde(default)]
+    pub ssl: bool,
+    /// NUMA node there (xend's option; for xend peers).
+    #[serde(default)]
+    pub node: Option<u32>,
+    /// Check only.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// Milliseconds that the domain may stand still; absent = 300.
+    #[serde(default)]
+    pub max_downtime: Option<u64>,
+    /// Bytes per second at most; absent = no limit.
+    #[serde(default)]
+    pub bandwidth: Option<u64>,
+    /// `stop`, `abort` or `throttle`; absent = `stop`.
+    #[serde(default)]
+    pub on_no_convergence: Option<NoConvergence>,
+}
+
+/// What to do with a guest that dirties memory faster than it can be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NoConvergence {
+    /// Stop it and copy the rest.
+    Stop,
+    /// Give up; it runs on here.
+    Abort,
+    /// Slow it down.
+    Throttle,
+}
+
+/// What the daemon answers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reply {
+    /// Done; nothing to tell.
+    Done,
+    /// To [`Request::List`].
+    #[serde(rename_all = "kebab-case")]
+    Domains {
+        /// By ascending number; domain 0 first.
+        domains: Vec<DomainLine>,
+    },
+    /// To [`Request::Info`].
+    Info(Box<Info>),
+    /// To [`Request::Create`].
+    #[serde(rename_all = "kebab-case")]
+    Created {
+        /// The new domain's number.
+        domid: u32,
+    },
+    /// To [`Request::Migrate`], now and then.
+    Progress(Progress),
+    /// To [`Request::Migrate`], at the end.
+    Migrated(Box<Migrated>),
+    /// To [`Request::Migrate`] with `dry-run`: the destination would take it.
+    #[serde(rename_all = "kebab-case")]
+    Admitted {
+        /// The destination's name for itself.
+        host: String,
+        /// KiB that it has free.
+        free_memory_kib: u64,
+    },
+    /// To [`Request::Console`]: what follows is the console.
+    #[serde(rename_all = "kebab-case")]
+    Console {
+        /// The domain's name.
+        name: String,
+        /// The domain's number.
+        domid: u32,
+    },
+    /// To [`Request::Status`]: newest first.
+    #[serde(rename_all = "kebab-case")]
+    Status {
+        /// Relocations that run, and those still in the journal.
+        relocations: Vec<RelocationLine>,
+    },
+    /// Refused or failed.
+    Err(Failure),
+}
+
+/// Why something was refused or failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "kebab-case")]
+#[error("{value}")]
+pub struct Failure {
+    /// A word for programs: `no-domain`, `connect`, `refused`, `busy`, `in-doubt`...
+    pub r#type: String,
+    /// What happened.
+    pub value: String,
+    /// What state the domain is in, and where; absent if nothing was touched.
+    #[serde(default)]
+    pub domain_state: Option<String>,
+    /// What to do next.
+    #[serde(default)]
+    pub next: Option<String>,
+}
+
+/// A domain in a list.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct DomainLine {
+    /// Its number.
+    pub domid: u32,
+    /// Its name now.
+    pub name: String,
+    /// Its identity; absent for domain 0.
+    #[serde(default)]
+    pub uuid: Option<Uuid>,
+    /// Memory in MiB.
+    pub memory_mib: u64,
+    /// Virtual processors.
+    pub vcpus: u32,
+    /// Six flags: running, blocked, paused, shut down, crashed, dying.
+    pub state: String,
+    /// Seconds of processor time used.
+    pub cpu_time: f64,
+    /// `(domain ...)`, when asked for.
+    #[serde(default)]
+    pub config: Option<sxp::Raw>,
+}
+
+/// The host and the daemon.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Info {
+    /// What the host is and offers.
+    pub host: HostFacts,
+    /// The daemon's version.
+    pub relocd_version: String,
+    /// Its configuration file.
+    pub config_file: String,
+    /// Addresses with ports that it listens on for relocations.
+    #[serde(default)]
+    pub listening: Vec<String>,
+}
+
+/// Where a relocation stands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Progress {
+    /// The relocation.
+    pub id: Uuid,
+    /// What is being done: `connecting`, `copying`, `suspended`, `loading`, `committing`, `in-doubt`.
+    pub stage: String,
+    /// The round, from 1; 0 before the first.
+    #[serde(default)]
+    pub round: u32,
+    /// Pages done in this round.
+    #[serde(default)]
+    pub round_done: u64,
+    /// Pages to do in this round.
+    #[serde(default)]
+    pub round_total: u64,
+    /// Pages sent in all rounds.
+    #[serde(default)]
+    pub pages_sent: u64,
+    /// Bytes on the wire up to now.
+    #[serde(default)]
+    pub wire_bytes: u64,
+    /// Guest bytes per second now.
+    #[serde(default)]
+    pub rate: u64,
+    /// Bytes per second that the guest dirties.
+    #[serde(default)]
+    pub dirty_rate: u64,
+    /// Milliseconds of downtime if the domain were stopped now.
+    #[serde(default)]
+    pub estimated_downtime_ms: Option<u64>,
+    /// Percent by which the guest is slowed down.
+    #[serde(default)]
+    pub throttle: u8,
+}
+
+/// A relocation that has succeeded.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Migrated {
+    /// The relocation.
+    pub id: Uuid,
+    /// The domain's name.
+    pub domain: String,
+    /// The destination, as the operator named it.
+    pub host: String,
+    /// The domain's number there.
+    pub domid: u32,
+    /// `live` or `offline`.
+    pub mode: String,
+    /// Rounds, with the last one.
+    pub rounds: u32,
+    /// Pages sent, in all rounds.
+    pub pages: u64,
+    /// Of these, pages of zeros.
+    pub zero_pages: u64,
+    /// Bytes written to the connection.
+    pub wire_bytes: u64,
+    /// Milliseconds from the request to the domain running there.
+    pub total_ms: f64,
+    /// Milliseconds from the domain's stop here to the news that it runs there.
+    pub downtime_ms: f64,
+}
+
+/// A relocation in the daemon's books.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct RelocationLine {
+    /// The relocation.
+    pub id: Uuid,
+    /// `out` or `in`.
+    pub direction: String,
+    /// The domain's name.
+    pub domain: String,
+    /// The other host.
+    pub peer: String,
+    /// Where it stands, in the journal's words.
+    pub state: String,
+    /// `live` or `offline`.
+    pub mode: String,
+    /// Seconds since 1970 when it began.
+    pub started: u64,
+    /// What is known beyond that: an error, a number of bytes.
+    #[serde(default)]
+    pub detail: Option<String>,
+    /// While it copies.
+    #[serde(default)]
+    pub progress: Option<Progress>,
+}

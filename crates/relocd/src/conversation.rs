@@ -1,0 +1,161 @@
+//! Messages on a connection, one S-expression each. Control path.
+
+use std::{io, time::Duration};
+
+use sexp::Sexp;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+
+/// One end of a connection on which S-expressions go back and forth, and image bytes in between.
+///
+/// Never takes a byte from the connection that is not part of a message: what follows may be an image, read by someone else.
+#[derive(Debug)]
+pub struct Conversation {
+    stream: TcpStream,
+    reader: sxp::Reader,
+}
+
+/// Why no message came.
+#[derive(Debug, thiserror::Error)]
+pub enum ConversationError {
+    /// The connection failed.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// Nothing, or not all of a message, came in time.
+    #[error("nothing came within {} s", .0.as_secs_f32())]
+    Timeout(Duration),
+    /// The bytes are no S-expression.
+    #[error("{0}")]
+    Syntax(sxp::ReadError),
+    /// The other end has closed.
+    #[error("the other end closed the connection")]
+    Closed,
+}
+
+impl Conversation {
+    /// A conversation on a fresh connection.
+    pub fn new(stream: TcpStream, limits: sxp::Limits) -> Conversation {
+        Conversation { stream, reader: sxp::Reader::new(limits) }
+    }
+
+    /// The next message. `limit` is for all of it: a byte now and then does not prolong it.
+    ///
+    /// # Errors
+    /// [`ConversationError`]; after a syntax error the bytes that had come are dropped and the next message may follow, as with xend.
+    pub async fn next(&mut self, limit: Duration) -> Result<Sexp, ConversationError> {
+        timeout(limit, self.read()).await.map_err(|_| ConversationError::Timeout(limit))?
+    }
+
+    async fn read(&mut self) -> Result<Sexp, ConversationError> {
+        let mut buffer = [0; 4096];
+        loop {
+            let seen = self.stream.peek(&mut buffer).await?;
+            if seen == 0 {
+                return Err(ConversationError::Closed);
+            }
+            let bytes = buffer.get(..seen).unwrap_or_default();
+            let (used, result) = match self.reader.feed(bytes) {
+                Ok((used, value)) => (used, Ok(value)),
+                Err(error) => {
+                    self.reader.reset();
+                    (seen, Err(error))
+                }
+            };
+            if let Some(used) = buffer.get_mut(..used) {
+                self.stream.read_exact(used).await?;
+            }
+            match result {
+                Ok(Some(value)) => return Ok(value),
+                Ok(None) => {}
+                Err(error) => return Err(ConversationError::Syntax(error)),
+            }
+        }
+    }
+
+    /// Takes the newline that ends a message of the native protocol: image bytes may come next.
+    ///
+    /// # Errors
+    /// [`ConversationError`]; [`ConversationError::Closed`] also if something else than a newline follows.
+    pub async fn end_of_line(&mut self, limit: Duration) -> Result<(), ConversationError> {
+        let byte = timeout(limit, self.stream.read_u8()).await.map_err(|_| ConversationError::Timeout(limit))??;
+        if byte == b'\n' { Ok(()) } else { Err(ConversationError::Closed) }
+    }
+
+    /// The next message of the native protocol, with its newline.
+    ///
+    /// # Errors
+    /// As [`Conversation::next`].
+    pub async fn next_line(&mut self, limit: Duration) -> Result<Sexp, ConversationError> {
+        let value = self.next(limit).await?;
+        self.end_of_line(limit).await?;
+        Ok(value)
+    }
+
+    /// Sends a message.
+    ///
+    /// # Errors
+    /// [`ConversationError`] if the connection fails, or the other end takes nothing for `limit`.
+    pub async fn send(&mut self, line: &[u8], limit: Duration) -> Result<(), ConversationError> {
+        timeout(limit, self.stream.write_all(line)).await.map_err(|_| ConversationError::Timeout(limit))??;
+        Ok(())
+    }
+
+    /// Says a last word, and sees to it that it is not lost: a socket that is closed with unread bytes resets the connection, and the reset may
+    /// overtake the word. So what still comes is read and dropped, for `limit` at most.
+    pub async fn last_word(mut self, line: &[u8], limit: Duration) {
+        let farewell = async {
+            self.stream.write_all(line).await?;
+            self.stream.shutdown().await?;
+            let mut sink = vec![0; 64 << 10];
+            while self.stream.read(&mut sink).await? != 0 {}
+            Ok::<(), io::Error>(())
+        };
+        // Whatever goes wrong here, the relocation has been decided already.
+        let _ = timeout(limit, farewell).await;
+    }
+
+    /// Refuses an xend's sender: the line, and at once a reset of the connection. It does not read the line before its own write has failed, and a
+    /// plain close lets several writes succeed.
+    pub async fn refuse(mut self, line: &[u8]) {
+        let _ = timeout(Duration::from_secs(1), self.stream.write_all(line)).await;
+        let _ = socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+    }
+
+    /// The connection for the bulk path: blocking, each call bounded by `idle`.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn into_blocking(self, idle: Duration) -> io::Result<std::net::TcpStream> {
+        let stream = self.stream.into_std()?;
+        stream.set_nonblocking(false)?;
+        stream.set_read_timeout(Some(idle))?;
+        stream.set_write_timeout(Some(idle))?;
+        Ok(stream)
+    }
+
+    /// A conversation on a connection that comes back from the bulk path.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn from_blocking(stream: std::net::TcpStream, limits: sxp::Limits) -> io::Result<Conversation> {
+        stream.set_nonblocking(true)?;
+        Ok(Conversation::new(TcpStream::from_std(stream)?, limits))
+    }
+}
+
+/// Settings of every relocation connection: no delay for small messages, and a dead peer is noticed while nothing is said.
+///
+/// # Errors
+/// The system's.
+pub fn prepare(stream: &TcpStream) -> io::Result<()> {
+    let socket = socket2::SockRef::from(stream);
+    socket.set_tcp_nodelay(true)?;
+    let keepalive = socket2::TcpKeepalive::new()
+        .with_time(Duration::from_secs(10))
+        .with_interval(Duration::from_secs(5))
+        .with_retries(3);
+    socket.set_tcp_keepalive(&keepalive)
+}

@@ -1,0 +1,73 @@
+//! Failures as an operator sees them: what happened, what state the domain is in and where, what to do next.
+
+use peer::{control::Failure, native::message::Refused};
+use toolstack::ToolstackError;
+
+use crate::relocations::Conflict;
+
+/// A failure that can be told more about.
+pub trait Tell {
+    /// What state the domain is in, and where. Does not replace what is there already.
+    fn state(self, state: impl Into<String>) -> Self;
+    /// What to do next.
+    fn next(self, next: impl Into<String>) -> Self;
+}
+
+impl Tell for Failure {
+    fn state(mut self, state: impl Into<String>) -> Self {
+        self.domain_state.get_or_insert_with(|| state.into());
+        self
+    }
+
+    fn next(mut self, next: impl Into<String>) -> Self {
+        self.next.get_or_insert_with(|| next.into());
+        self
+    }
+}
+
+/// A failure of a kind, in words.
+pub fn simple(kind: &str, value: impl Into<String>) -> Failure {
+    Failure { r#type: kind.to_owned(), value: value.into(), domain_state: None, next: None }
+}
+
+/// The toolstack's.
+pub fn toolstack(error: &ToolstackError) -> Failure {
+    let kind = match error {
+        ToolstackError::NoDomain(_) => "no-domain",
+        ToolstackError::NameTaken { .. } => "name-taken",
+        ToolstackError::Relocating { .. } => "relocating",
+        ToolstackError::Memory { .. } => "insufficient-memory",
+        ToolstackError::Config(_) => "config",
+        ToolstackError::Image(image::ImageError::Cancelled(_)) => "cancelled",
+        ToolstackError::Image(image::ImageError::Peer(_)) => "destination",
+        ToolstackError::Image(_) => "image",
+        ToolstackError::Unsupported { .. } => "unsupported",
+        ToolstackError::Io { .. } | ToolstackError::Failed(_) => "toolstack",
+    };
+    simple(kind, error.to_string())
+}
+
+/// Something else is going on.
+pub fn conflict(conflict: &Conflict) -> Failure {
+    let kind = match conflict {
+        Conflict::Busy { .. } => "busy",
+        Conflict::SameDomain(_) | Conflict::SameId(_) => "relocating",
+        Conflict::Stopping => "stopping",
+    };
+    simple(kind, conflict.to_string()).next("xm status tells what is running")
+}
+
+/// The destination's refusal.
+pub fn refused(host: &str, refused: &Refused) -> Failure {
+    simple(&refused.word, format!("{host} refused: {refused}"))
+}
+
+/// Somebody asked to stop.
+pub fn cancelled(reason: &str) -> Failure {
+    simple("cancelled", format!("cancelled: {reason}"))
+}
+
+/// A fault of this program.
+pub fn internal(error: &dyn std::error::Error) -> Failure {
+    simple("internal", format!("relocd is at fault: {error}")).next("please report it, with the journal of the service")
+}

@@ -1,0 +1,136 @@
+//! This host: what every part of the daemon shares.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    time::Duration,
+};
+
+use config::Config;
+use peer::control::Failure;
+use toolstack::{Domain, DomainId, Toolstack};
+
+use crate::{
+    blocking::blocking,
+    failure::{self, Tell},
+    journal::Journal,
+    relocations::{Relocations, lock},
+};
+
+/// What every part of the daemon shares.
+pub struct Host {
+    /// What runs domains here.
+    pub toolstack: Arc<dyn Toolstack>,
+    /// The relocations' journal.
+    pub journal: Journal,
+    /// The relocations that run now.
+    pub relocations: Arc<Relocations>,
+    /// The configuration file.
+    pub config_file: PathBuf,
+    config: RwLock<Arc<Config>>,
+    listening: Mutex<Vec<String>>,
+}
+
+/// Numbers from the configuration that bound what peers and operators can ask for.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Relocations that may arrive at once.
+    pub max_incoming: usize,
+    /// Relocations that may depart at once.
+    pub max_outgoing: usize,
+    /// Connections that have not been granted a relocation.
+    pub max_connections: usize,
+    /// Time for a whole message, and for a connection to be made.
+    pub handshake: Duration,
+    /// Time in which something must come, or go out, while an image is on its way.
+    pub idle: Duration,
+    /// Time for the other end to commit, or to answer the commit.
+    pub commit: Duration,
+    /// Time for a look-up of the peer's name.
+    pub name_lookup: Duration,
+    /// Bytes in a message from a peer at most: the configuration of a domain.
+    pub max_message: usize,
+    /// KiB that all arriving domains together may have; `None` = what the host has free.
+    pub max_arriving_kib: Option<u64>,
+    /// This host's relocation port, and the destination's unless told otherwise.
+    pub port: u16,
+}
+
+impl Host {
+    /// A host at the daemon's start.
+    pub fn new(toolstack: Arc<dyn Toolstack>, journal: Journal, config_file: PathBuf, config: Config) -> Host {
+        Host {
+            toolstack,
+            journal,
+            relocations: Arc::default(),
+            config_file,
+            config: RwLock::new(Arc::new(config)),
+            listening: Mutex::default(),
+        }
+    }
+
+    /// The configuration now. A reload does not change what has been taken before.
+    pub fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts another configuration in force.
+    pub fn set_config(&self, config: Config) {
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+    }
+
+    /// The addresses that are listened on.
+    pub fn listening(&self) -> Vec<String> {
+        lock(&self.listening).clone()
+    }
+
+    /// Tells which addresses are listened on.
+    pub fn set_listening(&self, addresses: Vec<String>) {
+        *lock(&self.listening) = addresses;
+    }
+
+    /// The limits now.
+    pub fn limits(&self) -> Limits {
+        let config = self.config();
+        Limits {
+            max_incoming: config.max_incoming,
+            max_outgoing: config.max_outgoing,
+            max_connections: config.max_connections,
+            handshake: config.handshake_timeout,
+            idle: config.idle_timeout,
+            commit: config.commit_timeout,
+            name_lookup: config.name_lookup_timeout,
+            max_message: config.max_config_bytes,
+            max_arriving_kib: config.max_arriving_kib,
+            port: config.relocation_port,
+        }
+    }
+
+    /// All domains here.
+    ///
+    /// # Errors
+    /// The toolstack's.
+    pub async fn domains(&self) -> Result<Vec<Domain>, Failure> {
+        let toolstack = Arc::clone(&self.toolstack);
+        blocking(move || toolstack.domains()).await.map_err(|error| failure::toolstack(&error))
+    }
+
+    /// The domain that an operator means: a number, or a name.
+    ///
+    /// # Errors
+    /// `no-domain` if there is none; the toolstack's.
+    pub async fn find_domain(&self, wanted: &str) -> Result<Domain, Failure> {
+        let id = wanted.parse::<DomainId>().ok();
+        if id == Some(0) || wanted == "Domain-0" {
+            return Err(failure::simple("domain-0", "domain 0 is the host itself"));
+        }
+        let domains = self.domains().await?;
+        let found = match id {
+            Some(id) => domains.into_iter().find(|domain| domain.id == id),
+            None => domains.into_iter().find(|domain| domain.name == wanted),
+        };
+        found.ok_or_else(|| {
+            failure::simple("no-domain", format!("Domain '{wanted}' does not exist.")).next("xm list shows what there is")
+        })
+    }
+}

@@ -1,0 +1,289 @@
+//! A domain arrives: the destination's side of a relocation.
+
+mod admit;
+mod handoff;
+
+use std::{sync::Arc, time::Duration};
+
+use peer::{
+    handoff::destination::Event,
+    native::{
+        FrameSource,
+        message::{Outcome, OutcomeQuery, Refused, Relocate, Reply, is_commit},
+    },
+};
+use tokio::time::sleep;
+use toolstack::{Arrival, ToolstackError};
+use tracing::Instrument;
+
+pub use admit::{Admitted, admit};
+pub use handoff::{Incoming, Say};
+
+use crate::{
+    blocking::blocking,
+    conversation::Conversation,
+    host::Host,
+    journal::{Direction, Journal},
+    relocations::Relocation,
+};
+
+/// How long the other end may take to read a last word.
+const LAST_WORD: Duration = Duration::from_secs(5);
+
+/// Answers `relocate`: takes the domain in, or says why not. The connection is used up, but after a dry run or a refusal.
+pub async fn receive(host: &Arc<Host>, mut conversation: Conversation, request: Relocate, peer: &str, entry: &str) {
+    let span = tracing::info_span!("relocation", id = %request.id, direction = "in", peer, domain = tracing::field::Empty);
+    async {
+        let limit = host.limits().handshake;
+        match admit(host, &request, peer).await {
+            Err(refused) => {
+                tracing::warn!(kind = refused.word, "refused: {refused}");
+                conversation.last_word(&line(&Reply::Err(refused)), LAST_WORD).await;
+            }
+            Ok(Admitted::DryRun) => {
+                tracing::info!(allowed_by = entry, "a dry run: would be let in");
+                let _ = conversation.send(&line(&Reply::Admitted), limit).await;
+            }
+            Ok(Admitted::Ready(ready)) => {
+                tracing::Span::current().record("domain", &ready.config.name);
+                tracing::info!(allowed_by = entry, mode = ready.booked.relocation.mode, "a domain arrives");
+                if conversation.send(&line(&Reply::Ready), limit).await.is_ok() {
+                    take_in(host, conversation, &ready.booked.relocation, &ready.incoming, ready.config).await;
+                } else {
+                    give_up(&ready.incoming, "the connection was lost before the image").await;
+                }
+            }
+        }
+    }
+    .instrument(span)
+    .await;
+}
+
+fn line(reply: &Reply) -> Vec<u8> {
+    reply.to_line().unwrap_or_else(|error| {
+        tracing::error!(%error, "a reply can't be printed");
+        b"(err (type internal) (value 'a reply that can not be printed'))\n".to_vec()
+    })
+}
+
+async fn take_in(
+    host: &Arc<Host>,
+    conversation: Conversation,
+    relocation: &Arc<Relocation>,
+    incoming: &Arc<Incoming>,
+    config: domain::DomainConfig,
+) {
+    relocation.stage("copying");
+    let limits = host.limits();
+    let (arrived, stream) = match load(host, conversation, relocation, config, limits.idle).await {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            give_up(incoming, &error.to_string()).await;
+            return;
+        }
+    };
+    let mut conversation = match Conversation::from_blocking(stream, sxp::Limits::default()) {
+        Ok(conversation) => conversation,
+        Err(error) => {
+            if let Ok(arrived) = arrived {
+                let incoming = Arc::clone(incoming);
+                let _ = blocking(move || incoming.complete(arrived)).await;
+            }
+            give_up(incoming, &error.to_string()).await;
+            return;
+        }
+    };
+    let arrived = match arrived {
+        Ok(arrived) => arrived,
+        Err(error) => {
+            let reason = relocation.cancel.reason().map_or_else(|| error.to_string(), str::to_owned);
+            give_up(incoming, &reason).await;
+            let word = if relocation.cancel.reason().is_some() { "cancelled" } else { "arrival-failed" };
+            conversation.last_word(&line(&Reply::Err(Refused { word: word.to_owned(), text: reason })), LAST_WORD).await;
+            return;
+        }
+    };
+    let completed = {
+        let incoming = Arc::clone(incoming);
+        blocking(move || incoming.complete(arrived)).await
+    };
+    match completed {
+        Ok(said) if matches!(said.first(), Some(Say::Loaded)) => {}
+        Ok(said) => {
+            settle(incoming, said).await;
+            return;
+        }
+        Err(error) => {
+            tracing::error!(%error, "the handoff is at fault");
+            give_up(incoming, &error.to_string()).await;
+            return;
+        }
+    }
+    relocation.stage("loaded");
+    if let Err(reason) = await_commit(host, &mut conversation, relocation).await {
+        let said = give_up(incoming, &reason).await;
+        if said {
+            let refused = Refused { word: "not-committed".to_owned(), text: reason };
+            conversation.last_word(&line(&Reply::Err(refused)), LAST_WORD).await;
+        }
+        return;
+    }
+    relocation.stage("committing");
+    let committed = {
+        let incoming = Arc::clone(incoming);
+        blocking(move || incoming.on(Event::Commit)).await
+    };
+    match committed {
+        Ok(said) => {
+            if let Some(domid) = settle(incoming, said).await {
+                tracing::info!(domid, "the domain runs here");
+                // Lost or not: the source can ask.
+                let _ = conversation.send(&line(&Reply::Running { domid }), limits.handshake).await;
+            } else {
+                let text = "the commit could not be journalled here: the domain was discarded".to_owned();
+                let refused = Refused { word: "not-committed".to_owned(), text };
+                conversation.last_word(&line(&Reply::Err(refused)), LAST_WORD).await;
+            }
+        }
+        Err(wrong) => tracing::warn!(%wrong, "a commit that came too late was refused"),
+    }
+}
+
+type Loaded = (Result<Box<dyn toolstack::Arrived>, ToolstackError>, std::net::TcpStream);
+
+/// Bulk path: the image comes in on a thread, with blocking calls.
+async fn load(
+    host: &Arc<Host>,
+    conversation: Conversation,
+    relocation: &Arc<Relocation>,
+    config: domain::DomainConfig,
+    idle: Duration,
+) -> std::io::Result<Loaded> {
+    let stream = conversation.into_blocking(idle)?;
+    let brake = stream.try_clone()?;
+    let toolstack = Arc::clone(&host.toolstack);
+    let id = relocation.id;
+    let loading = blocking(move || {
+        let mut source = FrameSource::new(&stream);
+        let arrival = Arrival { relocation: id, config: &config };
+        let arrived = toolstack.arrive(&arrival, &mut source);
+        tracing::debug!(bytes = source.read_bytes(), "the image has ended");
+        (arrived, stream)
+    });
+    let cancel = relocation.cancel.clone();
+    let pull_brake = async {
+        cancel.cancelled().await;
+        // Reading only: the reason can still be told.
+        let _ = brake.shutdown(std::net::Shutdown::Read);
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        loaded = loading => Ok(loaded),
+        () = pull_brake => Err(std::io::ErrorKind::Interrupted.into()),
+    }
+}
+
+/// Waits for the commit; until it has come, anything else is a reason to discard.
+async fn await_commit(
+    host: &Arc<Host>,
+    conversation: &mut Conversation,
+    relocation: &Arc<Relocation>,
+) -> Result<(), String> {
+    tokio::select! {
+        // A commit that has come counts, even if a request to stop has come as well.
+        biased;
+        value = conversation.next_line(host.limits().commit) => match value {
+            Ok(value) if is_commit(&value) => Ok(()),
+            Ok(_) => Err("something else than a commit came".to_owned()),
+            Err(error) => Err(format!("no commit: {error}")),
+        },
+        reason = relocation.cancel.cancelled() => Err(reason),
+    }
+}
+
+/// Before the commit: whatever has arrived is discarded. Whether there was something to give up.
+async fn give_up(incoming: &Arc<Incoming>, reason: &str) -> bool {
+    tracing::warn!("given up: {reason}");
+    incoming.note(reason);
+    let handoff = Arc::clone(incoming);
+    match blocking(move || handoff.on(Event::Failed)).await {
+        Ok(said) => {
+            let any = !said.is_empty();
+            settle(incoming, said).await;
+            any
+        }
+        Err(error) => {
+            tracing::error!(%error, "the handoff is at fault");
+            false
+        }
+    }
+}
+
+/// Tries again what the toolstack failed to do, until it is done. The domain's number if it runs.
+pub async fn settle(incoming: &Arc<Incoming>, mut said: Vec<Say>) -> Option<u32> {
+    loop {
+        let mut retry = None;
+        for say in said {
+            match say {
+                Say::Running(domid) => return Some(domid),
+                Say::Retry(error) => retry = Some(error),
+                Say::Loaded | Say::Outcome(_) | Say::Discarded => {}
+            }
+        }
+        let error = retry?;
+        tracing::error!(%error, state = incoming.state().name(), "the toolstack failed; trying again");
+        sleep(Duration::from_secs(1)).await;
+        let handoff = Arc::clone(incoming);
+        said = match blocking(move || handoff.again()).await {
+            Ok(said) => said,
+            Err(error) => {
+                tracing::error!(%error, "the handoff is at fault");
+                return None;
+            }
+        };
+    }
+}
+
+/// Answers the question for the outcome.
+pub async fn outcome(host: &Arc<Host>, query: &OutcomeQuery) -> Reply {
+    let running = host.relocations.find(query.id, Direction::In).and_then(|relocation| relocation.incoming.clone());
+    let journal = host.journal.clone();
+    let id = query.id;
+    let outcome = blocking(move || match running {
+        Some(incoming) => {
+            let said = incoming.on(Event::Asked).map_err(|error| error.to_string())?;
+            let answer = said.into_iter().find_map(|say| match say {
+                Say::Outcome(outcome) => Some(outcome),
+                _ => None,
+            });
+            Ok(answer.unwrap_or(Outcome::Pending))
+        }
+        None => from_journal(&journal, id),
+    })
+    .await;
+    match outcome {
+        Ok(outcome) => {
+            if outcome == Outcome::Discarded
+                && let Some(relocation) = host.relocations.find(query.id, Direction::In)
+            {
+                relocation.cancel.cancel("the source has lost its connection");
+            }
+            tracing::info!(id = %query.id, ?outcome, "the source asked for the outcome");
+            Reply::Outcome(outcome)
+        }
+        Err(text) => Reply::Err(Refused { word: "journal".to_owned(), text }),
+    }
+}
+
+fn from_journal(journal: &Journal, id: uuid::Uuid) -> Result<Outcome, String> {
+    let entry = journal.find(id, Direction::In).map_err(|error| error.to_string())?;
+    Ok(match entry {
+        None => Outcome::Discarded,
+        Some(entry) => match entry.state.as_str() {
+            "running" => Outcome::Running { domid: entry.domid.unwrap_or_default() },
+            "discarded" => Outcome::Discarded,
+            // It is being recovered, or its recovery failed.
+            _ => Outcome::Pending,
+        },
+    })
+}

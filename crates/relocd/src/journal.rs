@@ -1,0 +1,342 @@
+//! The journal: one small file for each relocation, written before its decisions are acted on.
+//!
+//! `STATE/journal/ID.out.sxp` at the source, `ID.in.sxp` at the destination (a relocation to the own host has both). Each write makes a new file beside the
+//! old one, syncs it, renames it over the old one, and syncs the directory: a crash leaves the old or the new record, never half of one. A file that
+//! can't be read is reported and never acted on.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// Version of the records.
+const VERSION: u32 = 1;
+
+/// Bytes in a record at most.
+const MAX_RECORD: u64 = 64 << 10;
+
+/// Which end of a relocation this host is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Direction {
+    /// The source.
+    Out,
+    /// The destination.
+    In,
+}
+
+impl Direction {
+    /// The word for it: `out`, `in`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Direction::Out => "out",
+            Direction::In => "in",
+        }
+    }
+}
+
+/// A relocation's record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Entry {
+    version: u32,
+    /// The relocation.
+    pub id: Uuid,
+    /// Which end this is.
+    pub direction: Direction,
+    /// The domain's name.
+    pub domain: String,
+    /// The domain's identity.
+    pub uuid: Uuid,
+    /// The other host: where to ask (source), who it was (destination).
+    pub peer: String,
+    /// `live` or `offline`.
+    pub mode: String,
+    /// The handoff's state, in its own words.
+    pub state: String,
+    /// Seconds since 1970 when it began.
+    pub started: u64,
+    /// Seconds since 1970 when this record was written.
+    pub updated: u64,
+    /// The domain's number at the destination, once it runs.
+    #[serde(default)]
+    pub domid: Option<u32>,
+    /// What went wrong, or what was measured.
+    #[serde(default)]
+    pub detail: Option<String>,
+}
+
+impl Entry {
+    /// The record of a relocation that begins now.
+    pub fn new(id: Uuid, direction: Direction, domain: &str, uuid: Uuid, peer: &str, mode: &str, state: &str) -> Entry {
+        let now = unix_seconds();
+        Entry {
+            version: VERSION,
+            id,
+            direction,
+            domain: domain.to_owned(),
+            uuid,
+            peer: peer.to_owned(),
+            mode: mode.to_owned(),
+            state: state.to_owned(),
+            started: now,
+            updated: now,
+            domid: None,
+            detail: None,
+        }
+    }
+}
+
+/// Seconds since 1970.
+pub fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// Why a record could not be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// The system refused.
+    #[error("journal {}: {what}: {source}", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What was being done.
+        what: &'static str,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The file is no record of this program, or of a newer version of it.
+    #[error("journal {}: {what}; it is left alone: look at it, and remove it once the domain's whereabouts are certain", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+}
+
+/// The journal's directory.
+#[derive(Clone, Debug)]
+pub struct Journal {
+    directory: PathBuf,
+}
+
+impl Journal {
+    /// Opens, and makes if need be, the journal below a state directory.
+    ///
+    /// # Errors
+    /// [`JournalError::Io`] if the directory can't be made.
+    pub fn open(state_directory: &Path) -> Result<Journal, JournalError> {
+        let directory = state_directory.join("journal");
+        fs::create_dir_all(&directory).map_err(io_error(&directory, "making the directory"))?;
+        Ok(Journal { directory })
+    }
+
+    /// Writes a record; when this returns, it is on disk.
+    ///
+    /// # Errors
+    /// [`JournalError::Io`]. If it failed after the rename, a later start may find the old record or the new one.
+    pub fn write(&self, entry: &mut Entry) -> Result<(), JournalError> {
+        entry.updated = unix_seconds();
+        let path = self.path(entry.id, entry.direction);
+        let new = path.with_extension("new");
+        let text = sxp::to_sexp(&*entry).map_err(|error| JournalError::Foreign { path: path.clone(), what: error.to_string() })?;
+        let mut bytes = b"(relocation".to_vec();
+        if let sexp::Sexp::List(fields) = &text {
+            for field in fields {
+                bytes.push(b' ');
+                bytes.extend_from_slice(&sxp::to_bytes(field));
+            }
+        }
+        bytes.extend_from_slice(b")\n");
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&new)
+            .map_err(io_error(&new, "creating the record"))?;
+        let written = file.write_all(&bytes).and_then(|()| file.sync_all());
+        if let Err(source) = written {
+            let _ = fs::remove_file(&new);
+            return Err(io_error(&new, "writing the record")(source));
+        }
+        fs::rename(&new, &path).map_err(io_error(&path, "renaming the record"))?;
+        self.sync_directory()
+    }
+
+    /// Removes a record that nobody needs: of a relocation that touched nothing.
+    ///
+    /// # Errors
+    /// [`JournalError::Io`], also if there is none.
+    pub fn remove(&self, id: Uuid, direction: Direction) -> Result<(), JournalError> {
+        let path = self.path(id, direction);
+        fs::remove_file(&path).map_err(io_error(&path, "removing the record"))?;
+        self.sync_directory()
+    }
+
+    /// A record; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`JournalError`] if it can't be read.
+    pub fn find(&self, id: Uuid, direction: Direction) -> Result<Option<Entry>, JournalError> {
+        let path = self.path(id, direction);
+        if !path.try_exists().map_err(io_error(&path, "looking for the record"))? {
+            return Ok(None);
+        }
+        read(&path).map(Some)
+    }
+
+    /// All records, oldest first, and what could not be read.
+    ///
+    /// # Errors
+    /// [`JournalError::Io`] if the directory itself can't be read.
+    pub fn all(&self) -> Result<(Vec<Entry>, Vec<JournalError>), JournalError> {
+        let (mut entries, mut faults) = (Vec::new(), Vec::new());
+        let reading = "reading the directory";
+        for file in fs::read_dir(&self.directory).map_err(io_error(&self.directory, reading))? {
+            let path = file.map_err(io_error(&self.directory, reading))?.path();
+            match path.extension().and_then(|extension| extension.to_str()) {
+                Some("sxp") => match read(&path) {
+                    Ok(entry) if self.path(entry.id, entry.direction) == path => entries.push(entry),
+                    Ok(_) => faults.push(JournalError::Foreign { path, what: "the name is not the record's".to_owned() }),
+                    Err(fault) => faults.push(fault),
+                },
+                // What a crash left of a write: the record beside it counts.
+                Some("new") => {
+                    let _ = fs::remove_file(&path);
+                }
+                _ => {}
+            }
+        }
+        entries.sort_by_key(|entry| (entry.started, entry.id));
+        Ok((entries, faults))
+    }
+
+    /// Removes finished records that are older than `keep`.
+    ///
+    /// # Errors
+    /// [`JournalError::Io`] if the directory can't be read, or a record not removed.
+    pub fn expire(&self, keep: Duration, is_over: impl Fn(&Entry) -> bool) -> Result<(), JournalError> {
+        let before = unix_seconds().saturating_sub(keep.as_secs());
+        let (entries, _) = self.all()?;
+        entries
+            .iter()
+            .filter(|entry| entry.updated < before && is_over(entry))
+            .try_for_each(|entry| self.remove(entry.id, entry.direction))
+    }
+
+    fn path(&self, id: Uuid, direction: Direction) -> PathBuf {
+        self.directory.join(format!("{id}.{}.sxp", direction.word()))
+    }
+
+    fn sync_directory(&self) -> Result<(), JournalError> {
+        File::open(&self.directory)
+            .and_then(|directory| directory.sync_all())
+            .map_err(io_error(&self.directory, "syncing the directory"))
+    }
+}
+
+fn io_error(path: &Path, what: &'static str) -> impl FnOnce(io::Error) -> JournalError {
+    let path = path.to_owned();
+    move |source| JournalError::Io { path, what, source }
+}
+
+fn read(path: &Path) -> Result<Entry, JournalError> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(MAX_RECORD).read_to_end(&mut bytes))
+        .map_err(io_error(path, "reading the record"))?;
+    let foreign = |what: String| JournalError::Foreign { path: path.to_owned(), what };
+    let mut reader = sxp::Reader::new(sxp::Limits::default());
+    let (used, value) = reader.feed(&bytes).map_err(|error| foreign(error.to_string()))?;
+    // The newline is the last byte of a whole record.
+    let fields = match value {
+        Some(sexp::Sexp::List(list)) if bytes.get(used..) == Some(b"\n") => list,
+        _ => return Err(foreign("the record is torn".to_owned())),
+    };
+    match fields.split_first() {
+        Some((sexp::Sexp::Atom(sexp::Atom::S(word)), fields)) if word == "relocation" => {
+            let entry: Entry = sxp::from_sexp(&sexp::Sexp::List(fields.to_vec())).map_err(|error| foreign(error.to_string()))?;
+            if entry.version != VERSION {
+                return Err(foreign(format!("version {}, this program knows {VERSION}", entry.version)));
+            }
+            Ok(entry)
+        }
+        _ => Err(foreign("no (relocation ...)".to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry() -> Entry {
+        Entry::new(Uuid::new_v4(), Direction::Out, "it's web", Uuid::new_v4(), "10.0.0.2:8002", "live", "sending")
+    }
+
+    #[test]
+    fn a_record_comes_back_as_it_was_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let journal = Journal::open(directory.path()).unwrap();
+        let mut entry = entry();
+        journal.write(&mut entry).unwrap();
+        entry.state = "committed".to_owned();
+        entry.detail = Some("cut (here) \n 'and' there".to_owned());
+        journal.write(&mut entry).unwrap();
+        assert_eq!(journal.find(entry.id, Direction::Out).unwrap(), Some(entry.clone()));
+        assert_eq!(journal.find(entry.id, Direction::In).unwrap(), None);
+        assert_eq!(journal.all().unwrap().0, [entry]);
+    }
+
+    #[test]
+    fn a_torn_record_is_reported_at_every_length() {
+        let directory = tempfile::tempdir().unwrap();
+        let journal = Journal::open(directory.path()).unwrap();
+        let mut entry = entry();
+        journal.write(&mut entry).unwrap();
+        let path = journal.path(entry.id, entry.direction);
+        let whole = fs::read(&path).unwrap();
+        for length in 0..whole.len() {
+            fs::write(&path, &whole[..length]).unwrap();
+            let (entries, faults) = journal.all().unwrap();
+            assert!(entries.is_empty(), "taken for whole at {length} bytes");
+            assert_eq!(faults.len(), 1);
+        }
+    }
+
+    #[test]
+    fn what_a_crash_left_beside_a_record_does_not_count() {
+        let directory = tempfile::tempdir().unwrap();
+        let journal = Journal::open(directory.path()).unwrap();
+        let mut entry = entry();
+        journal.write(&mut entry).unwrap();
+        let new = journal.path(entry.id, entry.direction).with_extension("new");
+        fs::write(&new, b"(relocation (vers").unwrap();
+        assert_eq!(journal.all().unwrap().0, [entry]);
+        assert!(!new.exists());
+    }
+
+    #[test]
+    fn only_old_finished_records_expire() {
+        let directory = tempfile::tempdir().unwrap();
+        let journal = Journal::open(directory.path()).unwrap();
+        let mut entry = entry();
+        journal.write(&mut entry).unwrap();
+        journal.expire(Duration::from_secs(3600), |_| true).unwrap();
+        assert_eq!(journal.all().unwrap().0.len(), 1);
+        let path = journal.path(entry.id, entry.direction);
+        let old = fs::read_to_string(&path).unwrap().replace(&format!("(updated {})", entry.updated), "(updated 5)");
+        fs::write(&path, old).unwrap();
+        journal.expire(Duration::from_secs(3600), |_| false).unwrap();
+        assert_eq!(journal.all().unwrap().0.len(), 1);
+        journal.expire(Duration::from_secs(3600), |_| true).unwrap();
+        assert_eq!(journal.all().unwrap().0.len(), 0);
+    }
+}

@@ -1,0 +1,1 @@
+//! An xend-style relocation daemon for Xen.

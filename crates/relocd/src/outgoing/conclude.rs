@@ -1,0 +1,106 @@
+//! From the commit to the end: also where a restarted daemon carries on.
+
+use std::{sync::Arc, time::Duration};
+
+use peer::{
+    control::Decision,
+    handoff::{WrongMove, source::Event},
+    native::message::Outcome,
+};
+use tokio::time::sleep;
+
+use super::{
+    handoff::{Ask, Handoff},
+    outcome,
+};
+use crate::{blocking::blocking, host::Host, relocations::Relocation};
+
+/// How a relocation ended at the source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Conclusion {
+    /// The domain runs on here.
+    Resumed,
+    /// The domain is gone from here.
+    Gone,
+}
+
+/// Feeds an event to the handoff, off the async runtime: it syncs files and calls the toolstack.
+///
+/// # Errors
+/// [`WrongMove`] if the event can't follow.
+pub async fn step(mut handoff: Handoff, event: Event) -> (Handoff, Result<Option<Ask>, WrongMove>) {
+    blocking(move || {
+        let ask = handoff.on(event);
+        (handoff, ask)
+    })
+    .await
+}
+
+/// Sees a handoff through, however long it takes.
+///
+/// # Errors
+/// [`WrongMove`] only if this program is wrong; the journal then still says what a restart has to do.
+pub async fn conclude(
+    host: &Host,
+    relocation: &Arc<Relocation>,
+    mut handoff: Handoff,
+    mut ask: Option<Ask>,
+) -> Result<(Handoff, Conclusion), WrongMove> {
+    loop {
+        match ask {
+            Some(Ask::Resumed) => return Ok((handoff, Conclusion::Resumed)),
+            Some(Ask::Destroyed) => return Ok((handoff, Conclusion::Gone)),
+            Some(Ask::Retry(error)) => {
+                tracing::error!(%error, state = handoff.state().name(), "the toolstack failed; trying again");
+                relocation.stage("retrying");
+                sleep(Duration::from_secs(1)).await;
+                let next;
+                (handoff, next) = blocking(move || {
+                    let ask = handoff.again();
+                    (handoff, ask)
+                })
+                .await;
+                ask = next?;
+            }
+            Some(Ask::AskOutcome | Ask::SendCommit) | None => {
+                relocation.stage("in-doubt");
+                let event = learn_outcome(host, relocation, &mut handoff).await;
+                let next;
+                (handoff, next) = step(handoff, event).await;
+                ask = next?;
+            }
+        }
+    }
+}
+
+/// Waits for the destination's word, or an operator's.
+async fn learn_outcome(host: &Host, relocation: &Arc<Relocation>, handoff: &mut Handoff) -> Event {
+    let peer = handoff.entry().peer.clone();
+    let limit = host.limits().handshake;
+    let mut operator = relocation.operator.subscribe();
+    let unsure = |reason: &str| relocation.note(reason);
+    tokio::select! {
+        outcome = outcome::ask(&peer, relocation.id, limit, unsure) => match outcome {
+            Outcome::Running { domid } => {
+                handoff.runs_there_as(domid);
+                Event::Running
+            }
+            _ => {
+                handoff.note("the destination never had the commit");
+                Event::Discarded
+            }
+        },
+        decision = operator.wait_for(Option::is_some) => match decision.ok().and_then(|decision| *decision) {
+            Some(Decision::Destroy) => {
+                handoff.note("an operator decided: destroyed here");
+                Event::OperatorDestroy
+            }
+            Some(Decision::Resume) => {
+                handoff.note("an operator decided: resumed here");
+                Event::OperatorResume
+            }
+            // The books hold the sender, so it can't be gone; if it were, nothing would be known.
+            None => Event::Unknown,
+        },
+    }
+}

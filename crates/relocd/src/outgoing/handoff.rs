@@ -1,0 +1,145 @@
+//! Carries out what the source's state machine decides. Blocking calls.
+
+use peer::handoff::{
+    WrongMove,
+    source::{Command, Event, Source, State},
+};
+use toolstack::{Departed, ToolstackError};
+
+use crate::journal::{Entry, Journal};
+
+/// What is left to the caller, who has the connection.
+#[derive(Debug)]
+pub enum Ask {
+    /// Say `(commit)`.
+    SendCommit,
+    /// Ask for the outcome until an answer comes.
+    AskOutcome,
+    /// The toolstack failed: call [`Handoff::again`] after a while.
+    Retry(ToolstackError),
+    /// Nothing: the domain runs on here.
+    Resumed,
+    /// Nothing: the copy here is gone.
+    Destroyed,
+}
+
+/// The source's handoff with the domain and the journal that it decides about.
+pub struct Handoff {
+    machine: Source,
+    departed: Option<Box<dyn Departed>>,
+    entry: Entry,
+    journal: Journal,
+    pending: Vec<Command>,
+}
+
+impl Handoff {
+    /// At the start of a relocation; the entry has been written.
+    pub fn new(entry: Entry, journal: Journal) -> Handoff {
+        Handoff { machine: Source::default(), departed: None, entry, journal, pending: Vec::new() }
+    }
+
+    /// After a restart. `None`: the state in the entry is no state. [`Handoff::again`] begins the work.
+    pub fn recover(entry: Entry, journal: Journal, departed: Option<Box<dyn Departed>>) -> Option<Handoff> {
+        let (machine, pending) = Source::recover(State::from_name(&entry.state)?);
+        Some(Handoff { machine, departed, entry, journal, pending })
+    }
+
+    /// The suspended domain, once its image is complete.
+    pub fn departed(&mut self, departed: Box<dyn Departed>) {
+        self.departed = Some(departed);
+    }
+
+    /// Where the handoff stands.
+    pub fn state(&self) -> State {
+        self.machine.state()
+    }
+
+    /// What the journal says.
+    pub fn entry(&self) -> &Entry {
+        &self.entry
+    }
+
+    /// Keeps what happened for the journal's next record.
+    pub fn note(&mut self, detail: impl Into<String>) {
+        self.entry.detail = Some(detail.into());
+    }
+
+    /// Keeps the domain's number at the destination for the journal's next record.
+    pub fn runs_there_as(&mut self, domid: u32) {
+        self.entry.domid = Some(domid);
+    }
+
+    /// How long the domain has stood still.
+    pub fn suspended_for(&self) -> Option<std::time::Duration> {
+        self.departed.as_ref().map(|departed| departed.suspended_for())
+    }
+
+    /// Takes an event, and does all that it leads to.
+    ///
+    /// # Errors
+    /// [`WrongMove`] if the event can't follow.
+    pub fn on(&mut self, event: Event) -> Result<Option<Ask>, WrongMove> {
+        self.pending = self.machine.on(event)?;
+        self.again()
+    }
+
+    /// Does what is left to do.
+    ///
+    /// # Errors
+    /// [`WrongMove`] only if the machine and this program disagree.
+    pub fn again(&mut self) -> Result<Option<Ask>, WrongMove> {
+        let mut ask = None;
+        while !self.pending.is_empty() {
+            match self.pending.remove(0) {
+                Command::Journal => self.write()?,
+                Command::SendCommit => ask = Some(Ask::SendCommit),
+                Command::AskOutcome => ask = Some(Ask::AskOutcome),
+                command @ (Command::Resume | Command::Destroy) => {
+                    if let Err(error) = self.decide(command) {
+                        self.pending.insert(0, command);
+                        return Ok(Some(Ask::Retry(error)));
+                    }
+                    let (event, done) = match command {
+                        Command::Resume => (Event::DidResume, Ask::Resumed),
+                        _ => (Event::DidDestroy, Ask::Destroyed),
+                    };
+                    ask = Some(done);
+                    self.pending = self.machine.on(event)?;
+                }
+            }
+        }
+        Ok(ask)
+    }
+
+    /// Writes the state; of the commit's record, the outcome is itself an event.
+    fn write(&mut self) -> Result<(), WrongMove> {
+        let deciding = self.machine.state() == State::Deciding;
+        let state = if deciding { State::Committed } else { self.machine.state() };
+        self.entry.state = state.name().to_owned();
+        let written = self.journal.write(&mut self.entry);
+        if let Err(error) = &written {
+            tracing::error!(%error, state = state.name(), "the journal can't be written");
+            self.note(error.to_string());
+        }
+        if deciding {
+            let event = if written.is_ok() { Event::CommitJournalled } else { Event::CommitNotJournalled };
+            self.pending = self.machine.on(event)?;
+        }
+        Ok(())
+    }
+
+    /// Without a domain there is nothing to do: `depart` failed and has resumed it, or a crash came after the deed.
+    fn decide(&mut self, command: Command) -> Result<(), ToolstackError> {
+        let Some(departed) = self.departed.take() else {
+            return Ok(());
+        };
+        let done = match command {
+            Command::Resume => departed.resume(),
+            _ => departed.destroy(),
+        };
+        done.map_err(|undone| {
+            self.departed = Some(undone.domain);
+            undone.error
+        })
+    }
+}

@@ -1,0 +1,160 @@
+//! The messages before and after the image.
+
+use std::{net::SocketAddr, time::Duration};
+
+use domain::{DomainConfig, HostFacts, admission};
+use peer::{
+    control::{Failure, Migrate},
+    native::message::{COMMIT_LINE, Hello, PROTOCOL, Relocate, Reply, VERSION},
+};
+use tokio::{
+    net::{TcpStream, lookup_host},
+    time::timeout,
+};
+
+use crate::{
+    conversation::{Conversation, ConversationError, prepare},
+    failure::{self, Tell},
+    host::Host,
+};
+
+/// A destination that is ready to take the image.
+pub struct Ready {
+    /// The connection, after `(ready relocate ...)`.
+    pub conversation: Conversation,
+    /// Where it is, to ask for the outcome: address and port.
+    pub peer: String,
+}
+
+/// How a negotiation ends.
+pub enum Negotiated {
+    /// The image may follow.
+    Ready(Ready),
+    /// A dry run: it would be taken.
+    Admitted(Box<HostFacts>),
+}
+
+/// Finds the destination, asks whether it takes the domain, and checks at this end whether the domain can live there.
+///
+/// # Errors
+/// [`Failure`]; the domain has not been touched.
+pub async fn negotiate(
+    host: &Host,
+    order: &Migrate,
+    request: Relocate,
+    config: &DomainConfig,
+) -> Result<Negotiated, Failure> {
+    let limits = host.limits();
+    let port = order.port.unwrap_or(limits.port);
+    let (stream, address) = connect(&order.host, port, limits.handshake).await?;
+    let mut conversation = Conversation::new(stream, sxp::Limits::default());
+    let there = greet(&mut conversation, &order.host, limits.handshake).await?;
+    // Both copies stand side by side for a while if the destination is this host; its own answer counts that.
+    admission::check(config, &request.host, &there, 0).map_err(|refusal| {
+        failure::simple(refusal.word(), format!("{} can't take domain '{}': {refusal}", order.host, config.name))
+            .state(format!("domain '{}' was not touched: it runs here", config.name))
+    })?;
+    let line = request.to_line().map_err(|error| failure::internal(&error))?;
+    let asked = conversation.send(&line, limits.handshake).await;
+    asked.map_err(|error| lost(&order.host, &error))?;
+    // The destination may look names up and sync its journal first.
+    match reply(&mut conversation, &order.host, limits.handshake + limits.handshake).await? {
+        Reply::Ready => Ok(Negotiated::Ready(Ready { conversation, peer: address.to_string() })),
+        Reply::Admitted if order.dry_run => Ok(Negotiated::Admitted(Box::new(there))),
+        Reply::Err(refused) => Err(failure::refused(&order.host, &refused)
+            .state(format!("domain '{}' was not touched: it runs here", config.name))),
+        other => Err(strange(&order.host, &format!("{other:?}"))),
+    }
+}
+
+async fn connect(name: &str, port: u16, limit: Duration) -> Result<(TcpStream, SocketAddr), Failure> {
+    let connect_failure = |reason: String| {
+        failure::simple("connect", format!("can't connect to {name} port {port}: {reason}")).next(
+            "check that the host is up, that its relocation server is on and listens beyond localhost \
+             (xend-relocation-server, xend-relocation-address), and the firewall between the hosts (relocd firewall)",
+        )
+    };
+    let addresses = timeout(limit, lookup_host((name, port)))
+        .await
+        .map_err(|_| connect_failure("the name was not resolved in time".to_owned()))?
+        .map_err(|error| connect_failure(error.to_string()))?;
+    let mut last = "the name has no address".to_owned();
+    for address in addresses {
+        match timeout(limit, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => {
+                prepare(&stream).map_err(|error| connect_failure(error.to_string()))?;
+                return Ok((stream, address));
+            }
+            Ok(Err(error)) => last = error.to_string(),
+            Err(_) => last = "timed out".to_owned(),
+        }
+    }
+    Err(connect_failure(last))
+}
+
+async fn greet(conversation: &mut Conversation, name: &str, limit: Duration) -> Result<HostFacts, Failure> {
+    let line = Hello::ours().to_line().map_err(|error| failure::internal(&error))?;
+    conversation.send(&line, limit).await.map_err(|error| lost(name, &error))?;
+    match reply(conversation, name, limit).await? {
+        Reply::Hello(hello) if hello.version == VERSION => Ok(hello.host),
+        Reply::Hello(hello) => Err(strange(name, &format!("version {} of the {PROTOCOL} protocol", hello.version))),
+        Reply::Err(refused) if refused.text.starts_with("Invalid operation") => Err(failure::simple(
+            "xend-peer",
+            format!("{name} is an xend host: it does not know relocd's protocol (it said: {refused})"),
+        )
+        .next("this version of relocd can't send to xend; run relocd there as well")),
+        Reply::Err(refused) => Err(failure::refused(name, &refused)),
+        other => Err(strange(name, &format!("{other:?}"))),
+    }
+}
+
+/// Waits for `(loaded)`.
+///
+/// # Errors
+/// [`Failure`]: the destination gave up, or its connection is lost. Nothing has been committed.
+pub async fn loaded(conversation: &mut Conversation, limit: Duration) -> Result<(), Failure> {
+    match reply(conversation, "the destination", limit).await? {
+        Reply::Loaded => Ok(()),
+        Reply::Err(refused) => Err(failure::simple("destination", format!("the destination gave up: {refused}"))),
+        other => Err(strange("the destination", &format!("{other:?}"))),
+    }
+}
+
+/// Says `(commit)` and waits for `(running ...)`: the domain's number there.
+///
+/// # Errors
+/// Why the outcome is not known, in words. The destination owns the domain, perhaps.
+pub async fn commit(conversation: &mut Conversation, limit: Duration) -> Result<u32, String> {
+    conversation.send(COMMIT_LINE, limit).await.map_err(|error| error.to_string())?;
+    let value = conversation.next_line(limit).await.map_err(|error| error.to_string())?;
+    match Reply::parse(&value).map_err(|error| error.to_string())? {
+        Reply::Running { domid } => Ok(domid),
+        // Even a refusal of the commit is only believed as an answer to the question for the outcome, which the destination journals.
+        Reply::Err(refused) => Err(refused.to_string()),
+        other => Err(format!("unexpected reply {other:?}")),
+    }
+}
+
+async fn reply(conversation: &mut Conversation, name: &str, limit: Duration) -> Result<Reply, Failure> {
+    let value = conversation.next_line(limit).await.map_err(|error| lost(name, &error))?;
+    Reply::parse(&value).map_err(|error| strange(name, &error.to_string()))
+}
+
+fn lost(name: &str, error: &ConversationError) -> Failure {
+    match error {
+        ConversationError::Closed => failure::simple("closed", format!("{name} closed the connection without a word"))
+            .next(format!(
+                "is this host on the list there? On {name}: relocd check-host ADDRESS-OF-THIS-HOST, \
+                 and see xend-relocation-hosts-allow in its xend-config.sxp"
+            )),
+        ConversationError::Syntax(_) => strange(name, &error.to_string()),
+        ConversationError::Timeout(_) => failure::simple("timeout", format!("{name} does not answer: {error}"))
+            .next("is it a relocd or xend that listens on that port?"),
+        ConversationError::Io(_) => failure::simple("connection", format!("the connection to {name} failed: {error}")),
+    }
+}
+
+fn strange(name: &str, what: &str) -> Failure {
+    failure::simple("protocol", format!("{name} does not speak relocd's protocol: {what}"))
+        .next("is it a relocd that listens on that port?")
+}

@@ -1,0 +1,114 @@
+//! The image goes out. Bulk path: one thread, blocking calls; the control path only waits.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use image::ImageError;
+use peer::{control::Failure, native::FrameSink};
+use tokio::time::sleep;
+use toolstack::{Departed, Departure, Mode, Observer, Progress};
+
+use super::{link::TcpLink, progress_line};
+use crate::{
+    blocking::blocking,
+    conversation::Conversation,
+    failure,
+    host::Host,
+    relocations::{Relocation, lock},
+};
+
+/// How long the bulk path may take to notice a request to stop by itself, before its connection is shut.
+const NOTICE: Duration = Duration::from_secs(2);
+
+/// An image that has gone out whole.
+pub struct Sent {
+    /// The domain, suspended.
+    pub departed: Box<dyn Departed>,
+    /// When it was, about.
+    pub suspended: Instant,
+    /// The connection.
+    pub conversation: Conversation,
+    /// The last figures.
+    pub progress: Progress,
+    /// Bytes written.
+    pub wire_bytes: u64,
+}
+
+/// Sends a domain's image.
+///
+/// # Errors
+/// [`Failure`]; the domain runs on here.
+pub async fn send(
+    host: &Arc<Host>,
+    relocation: &Arc<Relocation>,
+    conversation: Conversation,
+    domid: u32,
+    mode: Mode,
+) -> Result<Sent, Failure> {
+    let idle = host.limits().idle;
+    let stream = conversation.into_blocking(idle).map_err(|error| failure::internal(&error))?;
+    let brake = stream.try_clone().map_err(|error| failure::internal(&error))?;
+    let cancel = relocation.cancel.clone();
+    let toolstack = Arc::clone(&host.toolstack);
+    let for_thread = Arc::clone(relocation);
+    let copying = blocking(move || {
+        let relocation = for_thread;
+        let written = Arc::new(AtomicU64::new(0));
+        let link = TcpLink::new(stream, relocation.cancel.clone(), Arc::clone(&written));
+        let mut sink = FrameSink::new(link);
+        let mut watcher = Watcher { relocation: &relocation, written: &written, last: Progress::default() };
+        let departure = Departure { relocation: relocation.id, id: domid, mode: &mode };
+        let departed = toolstack.depart(&departure, &mut sink, &mut watcher);
+        let progress = watcher.last;
+        if let Err(error) = &departed {
+            sink.abort(&error.to_string());
+        }
+        let wire_bytes = sink.written();
+        (departed, sink.into_link().into_stream(), progress, wire_bytes)
+    });
+    // A thread that is stuck in a write does not see the request: shutting the connection ends the write.
+    let pull_brake = async {
+        cancel.cancelled().await;
+        sleep(NOTICE).await;
+        let _ = brake.shutdown(std::net::Shutdown::Both);
+        std::future::pending::<()>().await;
+    };
+    let (departed, stream, progress, wire_bytes) = tokio::select! {
+        copied = copying => copied,
+        () = pull_brake => return Err(failure::cancelled("stopped")),
+    };
+    let departed = departed.map_err(|error| failure::toolstack(&error))?;
+    let suspended = Instant::now().checked_sub(departed.suspended_for()).unwrap_or_else(Instant::now);
+    let conversation = match Conversation::from_blocking(stream, sxp::Limits::default()) {
+        Ok(conversation) => conversation,
+        Err(error) => {
+            let failure = failure::internal(&error);
+            return match blocking(move || departed.resume()).await {
+                Ok(()) => Err(failure),
+                Err(undone) => Err(failure::toolstack(&undone.error)),
+            };
+        }
+    };
+    Ok(Sent { departed, suspended, conversation, progress, wire_bytes })
+}
+
+struct Watcher<'a> {
+    relocation: &'a Relocation,
+    written: &'a AtomicU64,
+    last: Progress,
+}
+
+impl Observer for Watcher<'_> {
+    fn progress(&mut self, progress: &Progress) -> Result<(), ImageError> {
+        self.last = *progress;
+        let stage = if progress.suspended { "suspended" } else { "copying" };
+        let written = self.written.load(Ordering::Relaxed);
+        *lock(&self.relocation.progress) = progress_line(self.relocation.id, stage, progress, written);
+        self.relocation.cancel.check()
+    }
+}

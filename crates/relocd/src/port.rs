@@ -1,0 +1,224 @@
+//! The relocation port: who is let in, and what they ask.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use config::{AllowedBy, Verdict};
+use peer::{
+    native::message::{HelloReply, Refused, Reply, VERSION},
+    request::{self, HELP_REPLY, Request},
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+    time::sleep,
+};
+
+use crate::{
+    blocking::blocking,
+    conversation::{Conversation, ConversationError, prepare},
+    host::Host,
+    incoming, names,
+};
+
+/// Messages on one connection that may be wrong before it is closed. A real xend allows any number.
+const MAX_FAULTS: u32 = 16;
+
+/// How long a peer may take to read a last word.
+const LAST_WORD: Duration = Duration::from_secs(2);
+
+/// Nesting of a message at most: a configuration needs six.
+const MAX_DEPTH: usize = 32;
+
+/// Accepts connections until the task is dropped; those that are under way then go on.
+pub async fn serve(host: Arc<Host>, listener: TcpListener, connections: Connections) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                connections.spawn(&host, stream, peer);
+            }
+            Err(error) => {
+                // Out of descriptors, mostly: it will not get better at once.
+                tracing::error!(%error, "a connection could not be accepted");
+                sleep(Duration::from_millis(200)).await;
+            }
+        }
+    }
+}
+
+/// The connections of all listeners together.
+#[derive(Clone, Default)]
+pub struct Connections {
+    waiting: Arc<AtomicUsize>,
+    tasks: Arc<std::sync::Mutex<JoinSet<()>>>,
+}
+
+/// A place among the connections that have not been granted a relocation.
+struct Place(Arc<AtomicUsize>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Connections {
+    fn spawn(&self, host: &Arc<Host>, stream: TcpStream, peer: SocketAddr) {
+        let place = Place(Arc::clone(&self.waiting));
+        let before = self.waiting.fetch_add(1, Ordering::Relaxed);
+        let host = Arc::clone(host);
+        let mut tasks = crate::relocations::lock(&self.tasks);
+        // What has ended is swept out here, so that the set does not grow.
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(async move {
+            let full = before >= host.limits().max_connections;
+            if let Err(error) = connection(&host, stream, peer, full, place).await {
+                tracing::debug!(%peer, %error, "the connection ended");
+            }
+        });
+    }
+}
+
+/// `::ffff:192.0.2.1` is 192.0.2.1.
+fn plain(address: IpAddr) -> IpAddr {
+    address.to_canonical()
+}
+
+async fn connection(host: &Arc<Host>, stream: TcpStream, peer: SocketAddr, full: bool, place: Place) -> io::Result<()> {
+    prepare(&stream)?;
+    let address = plain(peer.ip());
+    let limits = host.limits();
+    let Some(entry) = allowed(host, address, limits.name_lookup).await else {
+        // As xend: closed without a byte.
+        return Ok(());
+    };
+    let conversation =
+        Conversation::new(stream, sxp::Limits { max_bytes: limits.max_message, max_depth: MAX_DEPTH });
+    if full {
+        tracing::warn!(%address, limit = limits.max_connections, "too many connections: refused");
+        let text = format!("busy: {} connections are waiting already", limits.max_connections);
+        let line = request::error_line("busy", &text);
+        conversation.last_word(&line, LAST_WORD).await;
+        return Ok(());
+    }
+    converse(host, conversation, &peer.to_string(), &entry, place).await
+}
+
+/// The entry of the allow list that lets the peer in.
+async fn allowed(host: &Arc<Host>, address: IpAddr, lookup: Duration) -> Option<String> {
+    let config = host.config();
+    let list = &config.hosts_allow;
+    let mut verdict = list.check(address, &[]);
+    let mut names = Vec::new();
+    if matches!(verdict, Verdict::Refused) && list.needs_names() {
+        names = names::confirmed(address, lookup).await;
+        verdict = list.check(address, &names);
+    }
+    match verdict {
+        Verdict::Allowed { entry, by } => {
+            let by = match by {
+                AllowedBy::Address => "address".to_owned(),
+                AllowedBy::Name(name) => format!("name {name}"),
+            };
+            tracing::debug!(%address, entry, by, "let in");
+            Some(entry)
+        }
+        Verdict::Refused => {
+            tracing::warn!(%address, names = names.join(" "), "refused: not in xend-relocation-hosts-allow");
+            None
+        }
+    }
+}
+
+async fn converse(host: &Arc<Host>, mut conversation: Conversation, peer: &str, entry: &str, place: Place) -> io::Result<()> {
+    let mut place = Some(place);
+    let mut faults = 0;
+    loop {
+        let limits = host.limits();
+        let value = match conversation.next(limits.handshake).await {
+            Ok(value) => value,
+            Err(ConversationError::Syntax(error)) => {
+                faults += 1;
+                let line = request::parse_error_reply(&error.to_string());
+                if faults > MAX_FAULTS || error.is_limit() {
+                    conversation.last_word(&line, LAST_WORD).await;
+                    return Ok(());
+                }
+                if conversation.send(&line, limits.handshake).await.is_err() {
+                    return Ok(());
+                }
+                continue;
+            }
+            Err(error) => {
+                tracing::debug!(peer, %error, "the conversation ended");
+                return Ok(());
+            }
+        };
+        let reply = match Request::parse(&value) {
+            Ok(Request::Help) => HELP_REPLY.to_vec(),
+            Ok(Request::Quit) => return Ok(()),
+            Ok(Request::Receive | Request::SslReceive) => {
+                tracing::warn!(peer, "an xend wants to relocate a domain to here: not supported by this version");
+                let line = request::xend_refusal("this relocd does not take domains from xend yet");
+                conversation.refuse(&line).await;
+                return Ok(());
+            }
+            Ok(Request::Hello(hello)) => {
+                if conversation.end_of_line(limits.handshake).await.is_err() {
+                    return Ok(());
+                }
+                to_line(&greet(host, &hello).await)
+            }
+            Ok(Request::Relocate(relocate)) => {
+                if conversation.end_of_line(limits.handshake).await.is_err() {
+                    return Ok(());
+                }
+                // From here on the limit on relocations counts, no more the one on connections.
+                place.take();
+                incoming::receive(host, conversation, *relocate, peer, entry).await;
+                return Ok(());
+            }
+            Ok(Request::Outcome(query)) => {
+                if conversation.end_of_line(limits.handshake).await.is_err() {
+                    return Ok(());
+                }
+                to_line(&incoming::outcome(host, &query).await)
+            }
+            Err(error) => {
+                faults += 1;
+                let line = error.reply();
+                if faults > MAX_FAULTS {
+                    conversation.last_word(&line, LAST_WORD).await;
+                    return Ok(());
+                }
+                line
+            }
+        };
+        if conversation.send(&reply, limits.handshake).await.is_err() {
+            return Ok(());
+        }
+    }
+}
+
+fn to_line(reply: &Reply) -> Vec<u8> {
+    reply.to_line().unwrap_or_else(|error| request::error_line("internal", &error.to_string()))
+}
+
+async fn greet(host: &Arc<Host>, hello: &peer::native::message::Hello) -> Reply {
+    if hello.protocol != peer::native::message::PROTOCOL || !hello.versions.contains(&VERSION) {
+        let text = format!("this relocd speaks version {VERSION} of the relocd protocol");
+        return Reply::Err(Refused { word: "version".to_owned(), text });
+    }
+    let toolstack = Arc::clone(&host.toolstack);
+    match blocking(move || toolstack.host()).await {
+        Ok(facts) => Reply::Hello(HelloReply { version: VERSION, features: Vec::new(), host: facts }),
+        Err(error) => Reply::Err(Refused { word: "toolstack".to_owned(), text: error.to_string() }),
+    }
+}

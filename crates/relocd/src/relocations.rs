@@ -1,0 +1,196 @@
+//! The relocations that run now, and the limits on them.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use domain::DomainConfig;
+use peer::control::{Decision, Progress};
+use tokio::sync::watch;
+use toolstack::DomainId;
+use uuid::Uuid;
+
+use crate::{
+    cancel::Cancel,
+    incoming::Incoming,
+    journal::{Direction, unix_seconds},
+    outgoing::progress_line,
+};
+
+/// A relocation that runs now.
+#[derive(Debug)]
+pub struct Relocation {
+    /// Its identity, the same at both ends.
+    pub id: Uuid,
+    /// Which end this is.
+    pub direction: Direction,
+    /// The domain's name.
+    pub domain: String,
+    /// The domain's identity.
+    pub uuid: Uuid,
+    /// The domain's number here, at the source.
+    pub domid: Option<DomainId>,
+    /// The other host.
+    pub peer: String,
+    /// `live` or `offline`.
+    pub mode: &'static str,
+    /// Seconds since 1970.
+    pub started: u64,
+    /// KiB promised to an arriving domain.
+    pub reserved_kib: u64,
+    /// To stop it, up to the commit.
+    pub cancel: Cancel,
+    /// Where it stands.
+    pub progress: Mutex<Progress>,
+    /// What is known beyond that: why the outcome is open.
+    pub detail: Mutex<Option<String>>,
+    /// An operator's decision, once the outcome is open.
+    pub operator: watch::Sender<Option<Decision>>,
+    /// The destination's handoff, for those who ask for the outcome.
+    pub incoming: Option<Arc<Incoming>>,
+}
+
+impl Relocation {
+    /// A relocation at its beginning.
+    pub fn new(id: Uuid, direction: Direction, config: &DomainConfig, peer: &str, mode: &'static str) -> Relocation {
+        Relocation {
+            id,
+            direction,
+            domain: config.name.clone(),
+            uuid: config.uuid,
+            domid: None,
+            peer: peer.to_owned(),
+            mode,
+            started: unix_seconds(),
+            reserved_kib: 0,
+            cancel: Cancel::default(),
+            progress: Mutex::new(progress_line(id, "connecting", &toolstack::Progress::default(), 0)),
+            detail: Mutex::new(None),
+            operator: watch::Sender::new(None),
+            incoming: None,
+        }
+    }
+
+    /// Keeps something for those who ask for the status.
+    pub fn note(&self, detail: &str) {
+        *lock(&self.detail) = Some(detail.to_owned());
+    }
+
+    /// A change of stage, in the words of [`Progress::stage`].
+    pub fn stage(&self, stage: &str) {
+        lock(&self.progress).stage = stage.to_owned();
+    }
+}
+
+/// Why a relocation can't begin.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Conflict {
+    /// As many as are allowed run already.
+    #[error("busy: {running} {direction} relocations run, {limit} are allowed")]
+    Busy {
+        /// How many run.
+        running: usize,
+        /// How many may.
+        limit: usize,
+        /// `incoming` or `outgoing`.
+        direction: &'static str,
+    },
+    /// Something else is being done with that domain.
+    #[error("domain '{0}' is being relocated already")]
+    SameDomain(String),
+    /// This identity is in use.
+    #[error("relocation {0} runs already")]
+    SameId(Uuid),
+    /// The daemon is about to end.
+    #[error("relocd is stopping")]
+    Stopping,
+}
+
+/// The relocations that run now.
+#[derive(Debug, Default)]
+pub struct Relocations {
+    running: Mutex<Running>,
+}
+
+#[derive(Debug, Default)]
+struct Running {
+    relocations: HashMap<(Uuid, Direction), Arc<Relocation>>,
+    stopping: bool,
+}
+
+/// Keeps a relocation in the books until it is dropped.
+#[derive(Debug)]
+pub struct Booked {
+    /// The relocation.
+    pub relocation: Arc<Relocation>,
+    books: Arc<Relocations>,
+}
+
+impl Drop for Booked {
+    fn drop(&mut self) {
+        lock(&self.books.running).relocations.remove(&(self.relocation.id, self.relocation.direction));
+    }
+}
+
+impl Relocations {
+    /// Books a relocation, if it fits. `limit`: of its direction. A recovered one is booked whatever the limit.
+    ///
+    /// # Errors
+    /// [`Conflict`].
+    pub fn begin(self: &Arc<Self>, relocation: Relocation, limit: usize) -> Result<Booked, Conflict> {
+        let mut running = lock(&self.running);
+        if running.stopping {
+            return Err(Conflict::Stopping);
+        }
+        let direction = relocation.direction;
+        let alike = |other: &&Arc<Relocation>| other.direction == direction;
+        let count = running.relocations.values().filter(alike).count();
+        if count >= limit {
+            let direction = match direction {
+                Direction::In => "incoming",
+                Direction::Out => "outgoing",
+            };
+            return Err(Conflict::Busy { running: count, limit, direction });
+        }
+        if running.relocations.contains_key(&(relocation.id, direction)) {
+            return Err(Conflict::SameId(relocation.id));
+        }
+        let same = |other: &Arc<Relocation>| other.uuid == relocation.uuid || other.domain == relocation.domain;
+        if running.relocations.values().filter(alike).any(same) {
+            return Err(Conflict::SameDomain(relocation.domain));
+        }
+        let relocation = Arc::new(relocation);
+        running.relocations.insert((relocation.id, direction), Arc::clone(&relocation));
+        Ok(Booked { relocation, books: Arc::clone(self) })
+    }
+
+    /// A relocation that runs.
+    pub fn find(&self, id: Uuid, direction: Direction) -> Option<Arc<Relocation>> {
+        lock(&self.running).relocations.get(&(id, direction)).cloned()
+    }
+
+    /// All that run.
+    pub fn all(&self) -> Vec<Arc<Relocation>> {
+        lock(&self.running).relocations.values().cloned().collect()
+    }
+
+    /// KiB promised to arriving domains.
+    pub fn reserved_kib(&self) -> u64 {
+        lock(&self.running).relocations.values().map(|relocation| relocation.reserved_kib).sum()
+    }
+
+    /// Lets no new one begin, and asks all that run to stop.
+    pub fn stop(&self, reason: &str) {
+        let mut running = lock(&self.running);
+        running.stopping = true;
+        for relocation in running.relocations.values() {
+            relocation.cancel.cancel(reason);
+        }
+    }
+}
+
+/// Locks; a thread that panicked while it held the lock has left nothing half done in these books.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,1 @@
+//! The Xen toolstack through the xl program.

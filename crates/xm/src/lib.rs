@@ -1,0 +1,1 @@
+//! The operators' command of relocd: xend's xm.

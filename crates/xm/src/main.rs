@@ -1,0 +1,2 @@
+//! The operators' program.
+fn main() {}
