@@ -72,12 +72,21 @@ impl Refusal {
 /// The first reason why not.
 pub fn check(domain: &DomainConfig, here: &HostFacts, there: &HostFacts, reserved_kib: u64) -> Result<(), Refusal> {
     if here.toolstack != there.toolstack {
-        return Err(Refusal::Toolstack { here: here.toolstack.clone(), there: there.toolstack.clone() });
+        return Err(Refusal::Toolstack {
+            here: here.toolstack.clone(),
+            there: there.toolstack.clone(),
+        });
     }
     if here.architecture != there.architecture {
-        return Err(Refusal::Architecture { here: here.architecture.clone(), there: there.architecture.clone() });
+        return Err(Refusal::Architecture {
+            here: here.architecture.clone(),
+            there: there.architecture.clone(),
+        });
     }
-    let common = here.virtualization.iter().any(|extension| there.virtualization.contains(extension));
+    let common = here
+        .virtualization
+        .iter()
+        .any(|extension| there.virtualization.contains(extension));
     if !common && !(here.virtualization.is_empty() && there.virtualization.is_empty()) {
         return Err(Refusal::Virtualization {
             here: words(&here.virtualization),
@@ -89,7 +98,10 @@ pub fn check(domain: &DomainConfig, here: &HostFacts, there: &HostFacts, reserve
     if needed_kib > free_kib {
         return Err(Refusal::Memory { needed_kib, free_kib });
     }
-    domain.bridges().into_iter().try_for_each(|name| check_bridge(name, here, there))
+    domain
+        .bridges()
+        .into_iter()
+        .try_for_each(|name| check_bridge(name, here, there))
 }
 
 fn check_bridge(name: &str, here: &HostFacts, there: &HostFacts) -> Result<(), Refusal> {
@@ -111,10 +123,25 @@ fn check_bridge(name: &str, here: &HostFacts, there: &HostFacts) -> Result<(), R
     if same {
         return Ok(());
     }
-    let list = |subnets: &[ipnet::IpNet]| words(&subnets.iter().map(|subnet| subnet.trunc().to_string()).collect::<Vec<_>>());
-    Err(Refusal::Subnet { bridge: name.to_owned(), here: list(&ours.subnets), there: list(&theirs.subnets) })
+    let list = |subnets: &[ipnet::IpNet]| {
+        words(
+            &subnets
+                .iter()
+                .map(|subnet| subnet.trunc().to_string())
+                .collect::<Vec<_>>(),
+        )
+    };
+    Err(Refusal::Subnet {
+        bridge: name.to_owned(),
+        here: list(&ours.subnets),
+        there: list(&theirs.subnets),
+    })
 }
 
 fn words(list: &[String]) -> String {
-    if list.is_empty() { "none".to_owned() } else { list.join(" ") }
+    if list.is_empty() {
+        "none".to_owned()
+    } else {
+        list.join(" ")
+    }
 }

@@ -84,8 +84,12 @@ impl DomainConfig {
         let uuid = Uuid::parse_str(&uuid).map_err(|_| wrong("uuid", &uuid, "a uuid"))?;
         let memory_kib = kib(elements, "memory-kib", "memory")?.ok_or(ConfigError::Missing("memory"))?;
         // xend 3.0.x raises maxmem to memory if it is lower.
-        let max_memory_kib = kib(elements, "maxmem-kib", "maxmem")?.unwrap_or(memory_kib).max(memory_kib);
-        let vcpus = number(elements, "vcpus", u64::from(DomainConfig::MAX_VCPUS))?.unwrap_or(1).max(1);
+        let max_memory_kib = kib(elements, "maxmem-kib", "maxmem")?
+            .unwrap_or(memory_kib)
+            .max(memory_kib);
+        let vcpus = number(elements, "vcpus", u64::from(DomainConfig::MAX_VCPUS))?
+            .unwrap_or(1)
+            .max(1);
         let image = elements
             .iter()
             .find_map(|element| list_named(element, "image"))
@@ -111,8 +115,12 @@ impl DomainConfig {
         config.on_reboot = action(elements, "on_reboot", config.on_reboot)?;
         config.on_crash = action(elements, "on_crash", config.on_crash)?;
         for element in elements {
-            let Some([Sexp::List(device), ..]) = list_named(element, "device") else { continue };
-            let Some(Sexp::Atom(class)) = device.first() else { continue };
+            let Some([Sexp::List(device), ..]) = list_named(element, "device") else {
+                continue;
+            };
+            let Some(Sexp::Atom(class)) = device.first() else {
+                continue;
+            };
             let settings = device.get(1..).unwrap_or_default();
             match atom_text(class).as_str() {
                 "vif" => config.vifs.push(vif_from(settings)),
@@ -121,10 +129,16 @@ impl DomainConfig {
             }
         }
         if config.vifs.len() > MAX_DEVICES {
-            return Err(ConfigError::TooMany { what: "vifs", limit: MAX_DEVICES });
+            return Err(ConfigError::TooMany {
+                what: "vifs",
+                limit: MAX_DEVICES,
+            });
         }
         if config.vbds.len() > MAX_DEVICES {
-            return Err(ConfigError::TooMany { what: "vbds", limit: MAX_DEVICES });
+            return Err(ConfigError::TooMany {
+                what: "vbds",
+                limit: MAX_DEVICES,
+            });
         }
         Ok(config)
     }
@@ -135,7 +149,11 @@ fn check_name(name: &str) -> Result<(), ConfigError> {
     if fits && !name.chars().any(|c| c.is_control() || c == '/') {
         return Ok(());
     }
-    Err(wrong("name", name, "1 to 255 bytes without control characters and without '/'"))
+    Err(wrong(
+        "name",
+        name,
+        "1 to 255 bytes without control characters and without '/'",
+    ))
 }
 
 fn wrong(key: &'static str, found: &str, expected: &'static str) -> ConfigError {
@@ -206,7 +224,9 @@ fn text(elements: &[Sexp], key: &str) -> Option<String> {
 }
 
 fn number(elements: &[Sexp], key: &'static str, most: u64) -> Result<Option<u64>, ConfigError> {
-    let Some(text) = text(elements, key) else { return Ok(None) };
+    let Some(text) = text(elements, key) else {
+        return Ok(None);
+    };
     match text.trim().parse::<u64>() {
         Ok(number) if number <= most => Ok(Some(number)),
         _ => Err(wrong(key, &text, "a number in range")),
@@ -225,7 +245,8 @@ fn action(elements: &[Sexp], key: &'static str, default: Action) -> Result<Actio
     match text(elements, key) {
         None => Ok(default),
         Some(word) if word.is_empty() => Ok(default),
-        Some(word) => Action::from_word(&word).ok_or_else(|| wrong(key, &word, "destroy, restart, preserve or another of xend's actions")),
+        Some(word) => Action::from_word(&word)
+            .ok_or_else(|| wrong(key, &word, "destroy, restart, preserve or another of xend's actions")),
     }
 }
 
@@ -260,7 +281,10 @@ fn vif_from(elements: &[Sexp]) -> Vif {
 }
 
 fn vbd_from(elements: &[Sexp]) -> Vbd {
-    let mut vbd = Vbd { mode: "r".to_owned(), ..Vbd::default() };
+    let mut vbd = Vbd {
+        mode: "r".to_owned(),
+        ..Vbd::default()
+    };
     for (key, value) in settings(elements) {
         match key.as_str() {
             "dev" => vbd.device = value,

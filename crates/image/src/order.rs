@@ -39,27 +39,45 @@ impl OrderCheck {
         self.stage = match (self.stage, item) {
             (Stage::Nothing, Item::Start(header)) => {
                 check_header(header)?;
-                Stage::Image { static_data: header.version >= 3 }
+                Stage::Image {
+                    static_data: header.version >= 3,
+                }
             }
-            (Stage::Image { .. }, Item::Record { kind: RecordType::END | RecordType::PAGE_DATA, .. }) => {
+            (
+                Stage::Image { .. },
+                Item::Record {
+                    kind: RecordType::END | RecordType::PAGE_DATA,
+                    ..
+                },
+            ) => {
                 return Err(ImageError::Order("END and PAGE_DATA are items of their own".to_owned()));
             }
-            (Stage::Image { .. }, Item::Record { kind: RecordType::STATIC_DATA_END, .. }) => {
-                Stage::Image { static_data: false }
-            }
+            (
+                Stage::Image { .. },
+                Item::Record {
+                    kind: RecordType::STATIC_DATA_END,
+                    ..
+                },
+            ) => Stage::Image { static_data: false },
             (stage @ Stage::Image { .. }, Item::Record { .. }) => stage,
             (Stage::Image { static_data: true }, Item::Pages(_)) => {
-                return Err(ImageError::Order("pages before STATIC_DATA_END in an image of version 3".to_owned()));
+                return Err(ImageError::Order(
+                    "pages before STATIC_DATA_END in an image of version 3".to_owned(),
+                ));
             }
             (stage @ Stage::Image { .. }, Item::Pages(batch)) => {
                 if batch.entries.is_empty() || batch.data.len() != batch.data_pages() * crate::PAGE_SIZE {
-                    return Err(ImageError::Order("a batch whose data does not fit its pages".to_owned()));
+                    return Err(ImageError::Order(
+                        "a batch whose data does not fit its pages".to_owned(),
+                    ));
                 }
                 stage
             }
             (Stage::Image { .. }, Item::End) => Stage::After,
             (Stage::After, Item::Libxl { kind: 0 | 1, .. }) => {
-                return Err(ImageError::Order("END and LIBXC_CONTEXT are no records of libxl that stand alone".to_owned()));
+                return Err(ImageError::Order(
+                    "END and LIBXC_CONTEXT are no records of libxl that stand alone".to_owned(),
+                ));
             }
             (Stage::After, Item::Libxl { .. }) => Stage::After,
             (Stage::After, Item::Finish) => Stage::Finished,
@@ -73,9 +91,15 @@ impl OrderCheck {
 
 fn check_header(header: &DomainHeader) -> Result<(), ImageError> {
     if !matches!(header.version, 2 | 3) {
-        return Err(ImageError::Order(format!("version {} of the libxc stream, known are 2 and 3", header.version)));
+        return Err(ImageError::Order(format!(
+            "version {} of the libxc stream, known are 2 and 3",
+            header.version
+        )));
     }
-    if !matches!(header.guest, DomainHeader::PV | DomainHeader::HVM | DomainHeader::EMBEDDED) {
+    if !matches!(
+        header.guest,
+        DomainHeader::PV | DomainHeader::HVM | DomainHeader::EMBEDDED
+    ) {
         return Err(ImageError::Order(format!("guest type {:#x}", header.guest)));
     }
     Ok(())

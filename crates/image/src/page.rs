@@ -80,6 +80,9 @@ impl<'a> PageBatch<'a> {
 
     /// Entries that have data.
     pub fn data_pages(&self) -> usize {
-        self.entries.iter().filter(|entry| entry.content == PageContent::Data).count()
+        self.entries
+            .iter()
+            .filter(|entry| entry.content == PageContent::Data)
+            .count()
     }
 }

@@ -76,10 +76,16 @@ impl Request {
 
 fn body<T: serde::de::DeserializeOwned>(operation: &'static str, value: &Sexp) -> Result<T, RequestError> {
     let Sexp::List(list) = value else {
-        return Err(RequestError::Malformed { operation, reason: "expected a list".to_owned() });
+        return Err(RequestError::Malformed {
+            operation,
+            reason: "expected a list".to_owned(),
+        });
     };
     let fields = Sexp::List(list.iter().skip(1).cloned().collect());
-    sxp::from_sexp(&fields).map_err(|error| RequestError::Malformed { operation, reason: error.to_string() })
+    sxp::from_sexp(&fields).map_err(|error| RequestError::Malformed {
+        operation,
+        reason: error.to_string(),
+    })
 }
 
 fn atom_text(atom: &Atom) -> String {

@@ -10,7 +10,10 @@ pub struct Bitmap {
 impl Bitmap {
     /// A bitmap for pfns 0 to `pages` - 1, all clear.
     pub fn new(pages: u64) -> Bitmap {
-        Bitmap { words: vec![0; usize::try_from(pages.div_ceil(64)).unwrap_or(usize::MAX)], pages }
+        Bitmap {
+            words: vec![0; usize::try_from(pages.div_ceil(64)).unwrap_or(usize::MAX)],
+            pages,
+        }
     }
 
     /// How many pages it is for.
@@ -45,7 +48,9 @@ impl Bitmap {
 
     /// Whether a page's bit is set.
     pub fn get(&self, pfn: u64) -> bool {
-        self.words.get((pfn / 64) as usize).is_some_and(|word| word >> (pfn % 64) & 1 != 0)
+        self.words
+            .get((pfn / 64) as usize)
+            .is_some_and(|word| word >> (pfn % 64) & 1 != 0)
     }
 
     /// How many bits are set.
@@ -55,7 +60,11 @@ impl Bitmap {
 
     /// How many bits are set here and in `other` as well.
     pub fn count_common(&self, other: &Bitmap) -> u64 {
-        self.words.iter().zip(&other.words).map(|(one, other)| u64::from((one & other).count_ones())).sum()
+        self.words
+            .iter()
+            .zip(&other.words)
+            .map(|(one, other)| u64::from((one & other).count_ones()))
+            .sum()
     }
 
     /// The pfns whose bits are set, ascending.

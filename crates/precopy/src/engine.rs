@@ -145,7 +145,10 @@ fn rounds<G: Guest + ?Sized>(
                 copier.progress.throttle = percent;
             }
             Verdict::Abort => {
-                let (dirty, sent) = (copier.progress.dirty_rate >> 20, copier.rate.get().unwrap_or_default() as u64 >> 20);
+                let (dirty, sent) = (
+                    copier.progress.dirty_rate >> 20,
+                    copier.rate.get().unwrap_or_default() as u64 >> 20,
+                );
                 return Err(ImageError::Toolstack(format!(
                     "the guest dirties memory faster than it can be sent ({dirty} MiB/s against {sent} MiB/s, {} rounds)",
                     done.len()
@@ -156,11 +159,21 @@ fn rounds<G: Guest + ?Sized>(
 }
 
 fn round_summary(copied: Copied, time: Duration, dirtied: u64) -> RoundSummary {
-    RoundSummary { pages: copied.pages, zero_pages: copied.zero_pages, skipped: copied.skipped, time, dirtied }
+    RoundSummary {
+        pages: copied.pages,
+        zero_pages: copied.zero_pages,
+        skipped: copied.skipped,
+        time,
+        dirtied,
+    }
 }
 
 fn rate(bytes: u64, time: Duration) -> u64 {
-    if time.is_zero() { 0 } else { (bytes as f64 / time.as_secs_f64()) as u64 }
+    if time.is_zero() {
+        0
+    } else {
+        (bytes as f64 / time.as_secs_f64()) as u64
+    }
 }
 
 /// Suspends the guest, and sends what is left: `todo` and what it wrote until it stood still.
@@ -212,7 +225,13 @@ struct Convergence<'a> {
 
 impl<'a> Convergence<'a> {
     fn new(options: &'a LiveOptions) -> Convergence<'a> {
-        Convergence { options, rounds: 0, stuck: 0, last_left: None, throttle: 0 }
+        Convergence {
+            options,
+            rounds: 0,
+            stuck: 0,
+            last_left: None,
+            throttle: 0,
+        }
     }
 
     fn judge(&mut self, left: u64, estimate: Duration) -> Verdict {

@@ -73,4 +73,3 @@ pub trait Observer {
     /// An error ends the departure; the domain runs on here.
     fn progress(&mut self, progress: &Progress) -> Result<(), ImageError>;
 }
-

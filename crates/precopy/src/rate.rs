@@ -22,7 +22,11 @@ impl Rate {
             return;
         }
         let new = self.bytes as f64 / self.time.as_secs_f64();
-        self.bytes_per_second = if self.bytes_per_second == 0.0 { new } else { self.bytes_per_second * 0.7 + new * 0.3 };
+        self.bytes_per_second = if self.bytes_per_second == 0.0 {
+            new
+        } else {
+            self.bytes_per_second * 0.7 + new * 0.3
+        };
         (self.bytes, self.time) = (0, Duration::ZERO);
     }
 
@@ -47,7 +51,10 @@ pub(crate) struct Pacer {
 
 impl Pacer {
     pub(crate) fn new(bytes_per_second: u64) -> Pacer {
-        Pacer { bytes_per_second: bytes_per_second.max(1), due: Duration::ZERO }
+        Pacer {
+            bytes_per_second: bytes_per_second.max(1),
+            due: Duration::ZERO,
+        }
     }
 
     /// `bytes` are about to go out at `now`: how long they have to wait.

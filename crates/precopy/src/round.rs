@@ -76,7 +76,11 @@ impl<'a> Copier<'a> {
             }
             // Pages known to be zero gather in long batches; pages to be read in short ones. The order within a round does not matter.
             if guest.is_zero_hint(pfn) {
-                self.entries.push(PageEntry { pfn, kind: PageType::NORMAL, content: PageContent::Zero });
+                self.entries.push(PageEntry {
+                    pfn,
+                    kind: PageType::NORMAL,
+                    content: PageContent::Zero,
+                });
                 if self.entries.len() == PageBatch::MAX_PAGES {
                     self.put_zeros(&mut copied)?;
                 }
@@ -97,7 +101,10 @@ impl<'a> Copier<'a> {
         if self.entries.is_empty() {
             return Ok(());
         }
-        self.sink.put(Item::Pages(PageBatch { entries: &self.entries, data: &[] }))?;
+        self.sink.put(Item::Pages(PageBatch {
+            entries: &self.entries,
+            data: &[],
+        }))?;
         let pages = self.entries.len() as u64;
         self.entries.clear();
         self.count(copied, pages, pages)
@@ -117,7 +124,11 @@ impl<'a> Copier<'a> {
             let from = at * PAGE_SIZE;
             let zero = data.get(from..from + PAGE_SIZE).is_some_and(is_zero);
             let content = if zero { PageContent::Zero } else { PageContent::Data };
-            self.entries.push(PageEntry { pfn: *pfn, kind: PageType::NORMAL, content });
+            self.entries.push(PageEntry {
+                pfn: *pfn,
+                kind: PageType::NORMAL,
+                content,
+            });
             if !zero {
                 if kept != from {
                     data.copy_within(from..from + PAGE_SIZE, kept);
@@ -132,7 +143,10 @@ impl<'a> Copier<'a> {
             }
         }
         let data = self.data.get(..kept).unwrap_or_default();
-        self.sink.put(Item::Pages(PageBatch { entries: &self.entries, data }))?;
+        self.sink.put(Item::Pages(PageBatch {
+            entries: &self.entries,
+            data,
+        }))?;
         let pages = self.entries.len() as u64;
         let zero_pages = pages - (kept / PAGE_SIZE) as u64;
         self.entries.clear();
@@ -154,5 +168,6 @@ impl<'a> Copier<'a> {
 
 /// Whether all bytes are zero. A page with content shows it within its first bytes, mostly.
 fn is_zero(page: &[u8]) -> bool {
-    page.chunks(64).all(|line| line.iter().fold(0, |any, byte| any | byte) == 0)
+    page.chunks(64)
+        .all(|line| line.iter().fold(0, |any, byte| any | byte) == 0)
 }

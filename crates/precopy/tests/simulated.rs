@@ -70,7 +70,14 @@ impl Simulated {
             running: true,
             resumed: false,
         };
-        Simulated { time: time.clone(), writer, pages_per_second, hints: 1, asked: Cell::new(0), state: RefCell::new(state) }
+        Simulated {
+            time: time.clone(),
+            writer,
+            pages_per_second,
+            hints: 1,
+            asked: Cell::new(0),
+            state: RefCell::new(state),
+        }
     }
 
     /// Does the writes up to now.
@@ -181,7 +188,8 @@ impl ImageSink for Link {
         if self.fail_after.is_some_and(|limit| self.bytes > limit) {
             return Err(ImageError::Peer("cut".to_owned()));
         }
-        self.time.sleep(Duration::from_secs_f64(batch.data.len() as f64 / self.bytes_per_second));
+        self.time
+            .sleep(Duration::from_secs_f64(batch.data.len() as f64 / self.bytes_per_second));
         Ok(())
     }
 }
@@ -211,12 +219,27 @@ struct Run {
     link: Link,
 }
 
-fn relocate(writer: Writer, dirty: f64, link: f64, options: &LiveOptions, set: impl FnOnce(&mut Simulated, &mut Link)) -> Run {
+fn relocate(
+    writer: Writer,
+    dirty: f64,
+    link: f64,
+    options: &LiveOptions,
+    set: impl FnOnce(&mut Simulated, &mut Link),
+) -> Run {
     let time = Time::default();
     let mut guest = Simulated::new(&time, PAGES, writer, dirty / PAGE_SIZE as f64);
-    let mut link = Link { time: time.clone(), bytes_per_second: link, copy: HashMap::new(), bytes: 0, fail_after: None };
+    let mut link = Link {
+        time: time.clone(),
+        bytes_per_second: link,
+        copy: HashMap::new(),
+        bytes: 0,
+        fail_after: None,
+    };
     set(&mut guest, &mut link);
-    let mut watch = Watch { last: Progress::default(), reports: 0 };
+    let mut watch = Watch {
+        last: Progress::default(),
+        reports: 0,
+    };
     let result = precopy::live(&mut guest, options, &time, &mut link, &mut watch);
     if result.is_ok() {
         assert!(watch.last.suspended);
@@ -252,7 +275,10 @@ fn a_sweeping_writer_converges_near_the_optimum() {
     assert!(summary.copy_time < Duration::from_millis(135), "{summary:?}");
     assert_eq!(summary.last_copy, LastCopy::Fits);
     // A tighter downtime takes more rounds, and keeps to it.
-    let tight = LiveOptions { max_downtime: Duration::from_millis(5), ..LiveOptions::default() };
+    let tight = LiveOptions {
+        max_downtime: Duration::from_millis(5),
+        ..LiveOptions::default()
+    };
     let (summary, bytes) = run(Writer::Sweep, 20.0 * MIB, 100.0 * MIB, &tight);
     assert!((bytes as f64) < 64.0 * MIB / (1.0 - 0.2) * 1.02, "{bytes}");
     assert!(summary.copy_time <= Duration::from_millis(6), "{summary:?}");
@@ -269,7 +295,10 @@ fn a_hot_set_is_sent_about_once_in_the_end() {
 #[test]
 fn a_guest_faster_than_the_link_is_stopped_after_a_bounded_effort() {
     for writer in [Writer::Sweep, Writer::Uniform] {
-        let options = LiveOptions { max_downtime: Duration::from_millis(30), ..LiveOptions::default() };
+        let options = LiveOptions {
+            max_downtime: Duration::from_millis(30),
+            ..LiveOptions::default()
+        };
         let (summary, bytes) = run(writer, 300.0 * MIB, 100.0 * MIB, &options);
         assert_eq!(summary.last_copy, LastCopy::NotConverging);
         assert!(summary.rounds.len() <= 20, "{summary:?}");
@@ -279,7 +308,10 @@ fn a_guest_faster_than_the_link_is_stopped_after_a_bounded_effort() {
 
 #[test]
 fn a_guest_faster_than_the_link_can_be_left_alone() {
-    let options = LiveOptions { on_no_convergence: OnNoConvergence::Abort, ..LiveOptions::default() };
+    let options = LiveOptions {
+        on_no_convergence: OnNoConvergence::Abort,
+        ..LiveOptions::default()
+    };
     let run = relocate(Writer::Sweep, 300.0 * MIB, 100.0 * MIB, &options, |_, _| ());
     let error = run.result.unwrap_err().to_string();
     assert!(error.contains("dirties memory faster"), "{error}");
@@ -289,7 +321,10 @@ fn a_guest_faster_than_the_link_can_be_left_alone() {
 
 #[test]
 fn a_guest_faster_than_the_link_can_be_slowed_down() {
-    let options = LiveOptions { on_no_convergence: OnNoConvergence::Throttle, ..LiveOptions::default() };
+    let options = LiveOptions {
+        on_no_convergence: OnNoConvergence::Throttle,
+        ..LiveOptions::default()
+    };
     let (summary, _) = run(Writer::Sweep, 300.0 * MIB, 100.0 * MIB, &options);
     assert_eq!(summary.last_copy, LastCopy::Fits, "{summary:?}");
     assert!(summary.throttle >= 40, "{summary:?}");
@@ -305,7 +340,10 @@ fn bursts_are_waited_out() {
 
 #[test]
 fn the_bandwidth_limit_holds_while_the_guest_runs() {
-    let options = LiveOptions { bandwidth: Some(10 << 20), ..LiveOptions::default() };
+    let options = LiveOptions {
+        bandwidth: Some(10 << 20),
+        ..LiveOptions::default()
+    };
     let (summary, _) = run(Writer::Idle, 0.0, 1000.0 * MIB, &options);
     let rate = 64.0 / summary.rounds[0].time.as_secs_f64();
     assert!((9.5..10.7).contains(&rate), "{rate} MiB/s");
@@ -314,7 +352,13 @@ fn the_bandwidth_limit_holds_while_the_guest_runs() {
 #[test]
 fn a_broken_link_leaves_the_guest_running() {
     for limit in [0, 1 << 20, 63 << 20, 65 << 20] {
-        let run = relocate(Writer::Sweep, 20.0 * MIB, 100.0 * MIB, &LiveOptions::default(), |_, link| link.fail_after = Some(limit));
+        let run = relocate(
+            Writer::Sweep,
+            20.0 * MIB,
+            100.0 * MIB,
+            &LiveOptions::default(),
+            |_, link| link.fail_after = Some(limit),
+        );
         assert_eq!(run.result.unwrap_err().to_string(), "cut");
         let state = run.guest.state.borrow();
         assert!(state.running && state.resumed);
@@ -326,9 +370,17 @@ fn offline_sends_every_page_once_and_zeros_for_nothing() {
     let time = Time::default();
     let mut guest = Simulated::new(&time, PAGES, Writer::Sweep, 1e6);
     guest.state.get_mut().versions[..4096].fill(0);
-    let mut link =
-        Link { time: time.clone(), bytes_per_second: 100.0 * MIB, copy: HashMap::new(), bytes: 0, fail_after: None };
-    let mut watch = Watch { last: Progress::default(), reports: 0 };
+    let mut link = Link {
+        time: time.clone(),
+        bytes_per_second: 100.0 * MIB,
+        copy: HashMap::new(),
+        bytes: 0,
+        fail_after: None,
+    };
+    let mut watch = Watch {
+        last: Progress::default(),
+        reports: 0,
+    };
     let summary = precopy::offline(&mut guest, &time, &mut link, &mut watch).unwrap();
     assert_eq!((summary.pages(), summary.rounds[0].zero_pages), (PAGES, 4096));
     assert_eq!(link.bytes, (PAGES - 4096) * PAGE_SIZE as u64);

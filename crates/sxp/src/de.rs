@@ -41,10 +41,7 @@ impl<'a> Elements<'a> {
         match self {
             Elements::After(all) => Ok(all),
             Elements::One(Sexp::List(all)) => Ok(all),
-            Elements::One(one) => Err(SerdeError::new(format!(
-                "expected a list, found {}",
-                show(one)
-            ))),
+            Elements::One(one) => Err(SerdeError::new(format!("expected a list, found {}", show(one)))),
         }
     }
 
@@ -54,8 +51,7 @@ impl<'a> Elements<'a> {
             return Ok(String::new());
         }
         let one = self.one()?;
-        crate::text(one)
-            .ok_or_else(|| SerdeError::new(format!("expected a word, found {}", show(one))))
+        crate::text(one).ok_or_else(|| SerdeError::new(format!("expected a word, found {}", show(one))))
     }
 
     fn number<T: std::str::FromStr>(self, what: &str) -> Result<T, SerdeError> {
@@ -67,10 +63,7 @@ impl<'a> Elements<'a> {
 }
 
 fn cut(text: &str) -> String {
-    text.chars()
-        .take(40)
-        .flat_map(char::escape_default)
-        .collect()
+    text.chars().take(40).flat_map(char::escape_default).collect()
 }
 
 fn show(value: &Sexp) -> String {
@@ -103,9 +96,7 @@ impl<'de> de::Deserializer<'de> for Elements<'_> {
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, SerdeError> {
         match self {
-            Elements::One(Sexp::Atom(_)) | Elements::After([Sexp::Atom(_)]) => {
-                self.deserialize_string(visitor)
-            }
+            Elements::One(Sexp::Atom(_)) | Elements::After([Sexp::Atom(_)]) => self.deserialize_string(visitor),
             _ => self.deserialize_seq(visitor),
         }
     }
@@ -115,10 +106,7 @@ impl<'de> de::Deserializer<'de> for Elements<'_> {
         match text.to_ascii_lowercase().as_str() {
             "yes" | "y" | "1" | "on" | "true" | "t" => visitor.visit_bool(true),
             "no" | "n" | "0" | "off" | "false" | "f" => visitor.visit_bool(false),
-            _ => Err(SerdeError::new(format!(
-                "expected yes or no, found '{}'",
-                cut(&text)
-            ))),
+            _ => Err(SerdeError::new(format!("expected yes or no, found '{}'", cut(&text)))),
         }
     }
 
@@ -156,11 +144,7 @@ impl<'de> de::Deserializer<'de> for Elements<'_> {
         }
     }
 
-    fn deserialize_unit_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, SerdeError> {
+    fn deserialize_unit_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, SerdeError> {
         self.deserialize_unit(visitor)
     }
 
@@ -183,11 +167,7 @@ impl<'de> de::Deserializer<'de> for Elements<'_> {
         visitor.visit_seq(Items(self.all()?.iter()))
     }
 
-    fn deserialize_tuple<V: Visitor<'de>>(
-        self,
-        _: usize,
-        visitor: V,
-    ) -> Result<V::Value, SerdeError> {
+    fn deserialize_tuple<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, SerdeError> {
         self.deserialize_seq(visitor)
     }
 
@@ -230,8 +210,8 @@ impl<'de> de::Deserializer<'de> for Elements<'_> {
                 .split_first()
                 .ok_or_else(|| SerdeError::new("expected (name ...), found ()"))?,
         };
-        let name = crate::text(name)
-            .ok_or_else(|| SerdeError::new(format!("expected (name ...), found {}", show(one))))?;
+        let name =
+            crate::text(name).ok_or_else(|| SerdeError::new(format!("expected (name ...), found {}", show(one))))?;
         let at = name.clone();
         visitor
             .visit_enum(Variant { name, rest })
@@ -248,10 +228,7 @@ struct Items<'a>(std::slice::Iter<'a, Sexp>);
 impl<'de> de::SeqAccess<'de> for Items<'_> {
     type Error = SerdeError;
 
-    fn next_element_seed<T: DeserializeSeed<'de>>(
-        &mut self,
-        seed: T,
-    ) -> Result<Option<T::Value>, SerdeError> {
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, SerdeError> {
         self.0
             .next()
             .map(|item| seed.deserialize(Elements::One(item)))
@@ -268,10 +245,7 @@ struct Fields<'a> {
 impl<'de> de::MapAccess<'de> for Fields<'_> {
     type Error = SerdeError;
 
-    fn next_key_seed<K: DeserializeSeed<'de>>(
-        &mut self,
-        seed: K,
-    ) -> Result<Option<K::Value>, SerdeError> {
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, SerdeError> {
         for field in self.rest.by_ref() {
             // Whatever is no (key ...) is none of ours, as with xend's accessors.
             let Sexp::List(list) = field else { continue };
@@ -280,18 +254,13 @@ impl<'de> de::MapAccess<'de> for Fields<'_> {
             };
             if self.seen.insert(key) {
                 self.value = (key, value);
-                return seed
-                    .deserialize(StrDeserializer::<SerdeError>::new(key))
-                    .map(Some);
+                return seed.deserialize(StrDeserializer::<SerdeError>::new(key)).map(Some);
             }
         }
         Ok(None)
     }
 
-    fn next_value_seed<V: DeserializeSeed<'de>>(
-        &mut self,
-        seed: V,
-    ) -> Result<V::Value, SerdeError> {
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, SerdeError> {
         let (key, value) = self.value;
         seed.deserialize(Elements::After(value))
             .map_err(|error| error.within(key))
@@ -307,10 +276,7 @@ impl<'a, 'de> de::EnumAccess<'de> for Variant<'a> {
     type Error = SerdeError;
     type Variant = Content<'a>;
 
-    fn variant_seed<V: DeserializeSeed<'de>>(
-        self,
-        seed: V,
-    ) -> Result<(V::Value, Content<'a>), SerdeError> {
+    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Content<'a>), SerdeError> {
         let name = seed.deserialize(StrDeserializer::<SerdeError>::new(&self.name))?;
         Ok((name, Content(self.rest)))
     }
@@ -325,10 +291,7 @@ impl<'de> de::VariantAccess<'de> for Content<'_> {
         Ok(())
     }
 
-    fn newtype_variant_seed<T: DeserializeSeed<'de>>(
-        self,
-        seed: T,
-    ) -> Result<T::Value, SerdeError> {
+    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, SerdeError> {
         seed.deserialize(Elements::After(self.0))
     }
 
@@ -336,11 +299,7 @@ impl<'de> de::VariantAccess<'de> for Content<'_> {
         de::Deserializer::deserialize_seq(Elements::After(self.0), visitor)
     }
 
-    fn struct_variant<V: Visitor<'de>>(
-        self,
-        _: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, SerdeError> {
+    fn struct_variant<V: Visitor<'de>>(self, _: &'static [&'static str], visitor: V) -> Result<V::Value, SerdeError> {
         de::Deserializer::deserialize_map(Elements::After(self.0), visitor)
     }
 }

@@ -44,10 +44,7 @@ pub enum ReadErrorKind {
 impl ReadError {
     /// Whether a limit was passed: whoever sends such things will go on.
     pub fn is_limit(&self) -> bool {
-        matches!(
-            self.kind,
-            ReadErrorKind::TooLong(_) | ReadErrorKind::TooDeep(_)
-        )
+        matches!(self.kind, ReadErrorKind::TooLong(_) | ReadErrorKind::TooDeep(_))
     }
 }
 
@@ -78,12 +75,7 @@ impl std::fmt::Display for SerdeError {
         for (at, field) in self.path.iter().rev().enumerate() {
             write!(f, "{}{field}", if at == 0 { "" } else { "." })?;
         }
-        write!(
-            f,
-            "{}{}",
-            if self.path.is_empty() { "" } else { ": " },
-            self.what
-        )
+        write!(f, "{}{}", if self.path.is_empty() { "" } else { ": " }, self.what)
     }
 }
 

@@ -67,12 +67,5 @@ pub fn quote_single(text: &str) -> String {
         _ => '?',
     };
     let inner: String = text.chars().take(800).map(harmless).collect();
-    format!(
-        "'{}'",
-        if inner.is_empty() {
-            "no reason given"
-        } else {
-            &inner
-        }
-    )
+    format!("'{}'", if inner.is_empty() { "no reason given" } else { &inner })
 }

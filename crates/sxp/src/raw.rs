@@ -44,10 +44,7 @@ impl<'de> Deserialize<'de> for Raw {
                 Ok(Raw(crate::atom(text)))
             }
 
-            fn visit_seq<A: serde::de::SeqAccess<'de>>(
-                self,
-                mut items: A,
-            ) -> Result<Raw, A::Error> {
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut items: A) -> Result<Raw, A::Error> {
                 let mut list = Vec::new();
                 while let Some(Raw(item)) = items.next_element()? {
                     list.push(item);

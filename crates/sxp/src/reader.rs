@@ -153,10 +153,7 @@ impl Reader {
 
     fn finish_spanned(&mut self) -> Result<Option<Spanned>, ReadError> {
         match self.state {
-            State::String { .. }
-            | State::Escape { .. }
-            | State::Octal { .. }
-            | State::Hex { .. } => Err(ReadError {
+            State::String { .. } | State::Escape { .. } | State::Octal { .. } | State::Hex { .. } => Err(ReadError {
                 position: self.start,
                 kind: ReadErrorKind::UnclosedString,
             }),
@@ -234,11 +231,7 @@ impl Reader {
                     }
                 }
             }
-            State::Octal {
-                quote,
-                value,
-                digits,
-            } => {
+            State::Octal { quote, value, digits } => {
                 if digits < 3 && matches!(byte, b'0'..=b'7') {
                     let value = value * 8 + u32::from(byte - b'0');
                     self.state = State::Octal {
@@ -253,11 +246,7 @@ impl Reader {
                     return Ok(self.in_string(quote, byte));
                 }
             }
-            State::Hex {
-                quote,
-                value,
-                digits,
-            } => {
+            State::Hex { quote, value, digits } => {
                 let value = value << 4 | token::hex_digit(byte).map_err(|kind| self.error(kind))?;
                 if digits == 1 {
                     self.token.push(value);
@@ -327,11 +316,7 @@ impl Reader {
         let dropped = std::mem::take(&mut self.dropped);
         self.place(Spanned {
             position: self.start,
-            kind: SpannedKind::Atom {
-                text,
-                quoted,
-                dropped,
-            },
+            kind: SpannedKind::Atom { text, quoted, dropped },
         })
     }
 

@@ -78,10 +78,7 @@ impl Gather {
     }
 
     fn field<T: Serialize + ?Sized>(&mut self, key: &str, value: &T) -> Result<(), SerdeError> {
-        match value
-            .serialize(Elements)
-            .map_err(|error| error.within(key))?
-        {
+        match value.serialize(Elements).map_err(|error| error.within(key))? {
             Value::Absent => {}
             value => self.elements.push(list(key, value.many())),
         }
@@ -147,12 +144,7 @@ impl ser::Serializer for Elements {
         Ok(Value::Many(Vec::new()))
     }
 
-    fn serialize_unit_variant(
-        self,
-        _: &'static str,
-        _: u32,
-        variant: &'static str,
-    ) -> Result<Value, SerdeError> {
+    fn serialize_unit_variant(self, _: &'static str, _: u32, variant: &'static str) -> Result<Value, SerdeError> {
         Ok(Value::Variant(atom(variant)))
     }
 
@@ -162,11 +154,7 @@ impl ser::Serializer for Elements {
         value: &T,
     ) -> Result<Value, SerdeError> {
         let value = value.serialize(self)?;
-        Ok(if name == RAW {
-            Value::One(value.one())
-        } else {
-            value
-        })
+        Ok(if name == RAW { Value::One(value.one()) } else { value })
     }
 
     fn serialize_newtype_variant<T: Serialize + ?Sized>(
@@ -176,9 +164,7 @@ impl ser::Serializer for Elements {
         variant: &'static str,
         value: &T,
     ) -> Result<Value, SerdeError> {
-        let value = value
-            .serialize(self)
-            .map_err(|error| error.within(variant))?;
+        let value = value.serialize(self).map_err(|error| error.within(variant))?;
         Ok(Value::Variant(list(variant, value.many())))
     }
 

@@ -18,10 +18,7 @@ pub fn text_from_bytes(bytes: &[u8]) -> String {
                 text.push(c);
             }
         }
-        chunk
-            .invalid()
-            .iter()
-            .for_each(|byte| text.push(escape(*byte)));
+        chunk.invalid().iter().for_each(|byte| text.push(escape(*byte)));
     }
     text
 }

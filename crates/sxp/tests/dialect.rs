@@ -34,25 +34,14 @@ fn pairs_of_the_historical_parser() {
         (b"receive\n", vec![a("receive")]),
         (b"(a(b)c)", vec![l(&[a("a"), l(&[a("b")]), a("c")])]),
         (b"(a 'b c' \"d e\")", vec![l(&[a("a"), a("b c"), a("d e")])]),
-        (
-            b"(a b)(c d)",
-            vec![l(&[a("a"), a("b")]), l(&[a("c"), a("d")])],
-        ),
+        (b"(a b)(c d)", vec![l(&[a("a"), a("b")]), l(&[a("c"), a("d")])]),
         (b"a b\nc\n", vec![a("a"), a("b"), a("c")]),
         (b"(a #comment )\n b)", vec![l(&[a("a"), a("b")])]),
         (b"# only\n", vec![]),
         (b"(a;b)", vec![l(&[a("a"), a(";b")])]),
         (
             b"(a {b} [c] <d>)",
-            vec![l(&[
-                a("a"),
-                a("{b"),
-                a("}"),
-                a("[c"),
-                a("]"),
-                a("<d"),
-                a(">"),
-            ])],
+            vec![l(&[a("a"), a("{b"), a("}"), a("[c"), a("]"), a("<d"), a(">")])],
         ),
         (b"(a!b)", vec![l(&[a("a!b")])]),
         (b"(a b'c d')", vec![l(&[a("a"), a("b'c"), a("d'")])]),
@@ -64,10 +53,7 @@ fn pairs_of_the_historical_parser() {
             br"'^localhost$ ^localhost\\.localdomain$'",
             vec![a(r"^localhost$ ^localhost\.localdomain$")],
         ),
-        (
-            br"'^localhost\.localdomain$'",
-            vec![a(r"^localhost\localdomain$")],
-        ),
+        (br"'^localhost\.localdomain$'", vec![a(r"^localhost\localdomain$")]),
         (b"'a\nb'", vec![a("a\nb")]),
         (b"()", vec![l(&[])]),
         (b"(a '' b)", vec![l(&[a("a"), a(""), a("b")])]),
@@ -90,12 +76,7 @@ fn pairs_of_the_historical_parser() {
                 String::from_utf8_lossy(input)
             );
         }
-        assert_eq!(
-            file(input),
-            Ok(values),
-            "file {:?}",
-            String::from_utf8_lossy(input)
-        );
+        assert_eq!(file(input), Ok(values), "file {:?}", String::from_utf8_lossy(input));
     }
     // Where the two differ, or fail.
     assert_eq!(stream(b"receive", 3), Ok(vec![]));
@@ -105,10 +86,7 @@ fn pairs_of_the_historical_parser() {
         assert_eq!(file(input).unwrap_err(), "syntax error: )");
     }
     for (input, code) in [(&b"\x01"[..], 1), (b"\xc3\xa9", 195), (b"\x00", 0)] {
-        assert_eq!(
-            file(input).unwrap_err(),
-            format!("invalid character: code {code}")
-        );
+        assert_eq!(file(input).unwrap_err(), format!("invalid character: code {code}"));
     }
     for input in [&br"'x\x4'"[..], br"'\777'"] {
         assert!(stream(input, 1).is_err() && file(input).is_err());
@@ -164,10 +142,7 @@ fn places_are_those_of_an_editor() {
     };
     assert_eq!((values[0].position.line, values[0].position.column), (2, 1));
     assert_eq!((list[1].position.line, list[1].position.column), (3, 3));
-    let sxp::SpannedKind::Atom {
-        dropped, quoted, ..
-    } = &list[1].kind
-    else {
+    let sxp::SpannedKind::Atom { dropped, quoted, .. } = &list[1].kind else {
         panic!("an atom")
     };
     assert!(quoted);
@@ -199,8 +174,7 @@ fn printed_as_xend_prints() {
 
 fn tree() -> impl Strategy<Value = Sexp> {
     let leaf = prop_oneof![
-        prop::collection::vec(any::<u8>(), 0..12)
-            .prop_map(|bytes| atom(&sxp::text_from_bytes(&bytes))),
+        prop::collection::vec(any::<u8>(), 0..12).prop_map(|bytes| atom(&sxp::text_from_bytes(&bytes))),
         "[a-z()'\"#\\\\ ]{0,8}".prop_map(|text| atom(&text)),
     ];
     leaf.prop_recursive(5, 40, 6, |inner| {
@@ -303,10 +277,7 @@ fn typed_structs_there_and_back() {
         assert_eq!(String::from_utf8(to_bytes(&tree)).unwrap(), line);
         assert_eq!(from_sexp::<Message>(&tree).unwrap(), message);
     }
-    assert_eq!(
-        from_sexp::<Message>(&atom("commit")).unwrap(),
-        Message::Commit
-    );
+    assert_eq!(from_sexp::<Message>(&atom("commit")).unwrap(), Message::Commit);
     // Unknown fields are ignored, the first of two counts.
     let read = |line: &str| from_sexp::<Message>(&file(line.as_bytes()).unwrap()[0]);
     assert_eq!(
@@ -337,10 +308,7 @@ fn a_raw_tree_comes_back() {
                 .map(sxp::Spanned::to_sexp)
                 .unwrap_or_else(|| atom("word")),
         );
-        let tree = to_sexp(&Holder {
-            config: config.clone(),
-        })
-        .unwrap();
+        let tree = to_sexp(&Holder { config: config.clone() }).unwrap();
         assert_eq!(
             String::from_utf8(to_bytes(&tree)).unwrap(),
             format!("((config {line}))")

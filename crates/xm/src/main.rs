@@ -1,2 +1,7 @@
 //! The operators' program.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    xm::main_from(std::env::args_os())
+}

@@ -107,7 +107,9 @@ pub struct Destination {
 
 impl Default for Destination {
     fn default() -> Self {
-        Destination { state: State::Receiving }
+        Destination {
+            state: State::Receiving,
+        }
     }
 }
 
@@ -140,9 +142,10 @@ impl Destination {
                 (State::Discarding, vec![Command::Journal, Command::Discard])
             }
             // Whoever asks has lost the first connection: a commit that is still under way on it must find the door shut.
-            (State::Receiving | State::Loaded, Event::Asked) => {
-                (State::Discarding, vec![Command::Journal, Command::Discard, Command::AnswerDiscarded])
-            }
+            (State::Receiving | State::Loaded, Event::Asked) => (
+                State::Discarding,
+                vec![Command::Journal, Command::Discard, Command::AnswerDiscarded],
+            ),
             (State::Loaded, Event::Commit) => (State::Deciding, vec![Command::Journal]),
             (State::Deciding, Event::CommitJournalled) => (State::Committed, vec![Command::Unpause]),
             (State::Deciding, Event::CommitNotJournalled) => {
@@ -158,7 +161,10 @@ impl Destination {
             // The commit is on disk or on its way there: a lost connection changes nothing.
             (state @ (State::Deciding | State::Committed), Event::Failed) => (state, vec![]),
             (state, event) => {
-                return Err(WrongMove { state: state.name(), event: event.name() });
+                return Err(WrongMove {
+                    state: state.name(),
+                    event: event.name(),
+                });
             }
         };
         self.state = state;

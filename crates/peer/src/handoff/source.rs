@@ -149,7 +149,10 @@ impl Source {
             (State::Resuming, Event::DidResume) => (State::Resumed, vec![Command::Journal]),
             (State::Moved, Event::DidDestroy) => (State::Destroyed, vec![Command::Journal]),
             (state, event) => {
-                return Err(WrongMove { state: state.name(), event: event.name() });
+                return Err(WrongMove {
+                    state: state.name(),
+                    event: event.name(),
+                });
             }
         };
         self.state = state;

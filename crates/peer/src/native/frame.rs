@@ -59,9 +59,17 @@ pub enum Kind {
 
 impl Kind {
     fn from_byte(byte: u8) -> Option<Kind> {
-        [Kind::Start, Kind::Record, Kind::Pages, Kind::End, Kind::Libxl, Kind::Finish, Kind::Abort]
-            .into_iter()
-            .find(|kind| *kind as u8 == byte)
+        [
+            Kind::Start,
+            Kind::Record,
+            Kind::Pages,
+            Kind::End,
+            Kind::Libxl,
+            Kind::Finish,
+            Kind::Abort,
+        ]
+        .into_iter()
+        .find(|kind| *kind as u8 == byte)
     }
 }
 
@@ -84,7 +92,13 @@ impl Header {
     /// A header for a payload in two parts, with its checksum.
     pub fn seal(kind: Kind, more: bool, sequence: u64, payload: [&[u8]; 2]) -> Header {
         let length = payload[0].len() + payload[1].len();
-        let mut header = Header { kind, more, length, sequence, checksum: 0 };
+        let mut header = Header {
+            kind,
+            more,
+            length,
+            sequence,
+            checksum: 0,
+        };
         header.checksum = header.sum(payload);
         header
     }
@@ -103,7 +117,32 @@ impl Header {
     /// [`ImageError::Format`] for an unknown kind or flag, too long a payload, or a number out of sequence.
     pub fn parse(bytes: &[u8; HEADER], expected_sequence: u64, offset: u64) -> Result<Header, ImageError> {
         let wrong = |what: String| Err(ImageError::Format { offset, what });
-        let [kind, flags, r0, r1, l0, l1, l2, l3, s0, s1, s2, s3, s4, s5, s6, s7, c0, c1, c2, c3, c4, c5, c6, c7] = *bytes;
+        let [
+            kind,
+            flags,
+            r0,
+            r1,
+            l0,
+            l1,
+            l2,
+            l3,
+            s0,
+            s1,
+            s2,
+            s3,
+            s4,
+            s5,
+            s6,
+            s7,
+            c0,
+            c1,
+            c2,
+            c3,
+            c4,
+            c5,
+            c6,
+            c7,
+        ] = *bytes;
         let Some(kind) = Kind::from_byte(kind) else {
             return wrong(format!("frame of unknown kind {kind}"));
         };
@@ -119,7 +158,13 @@ impl Header {
             return wrong(format!("frame {sequence} where frame {expected_sequence} was expected"));
         }
         let checksum = u64::from_le_bytes([c0, c1, c2, c3, c4, c5, c6, c7]);
-        Ok(Header { kind, more: flags == 1, length, sequence, checksum })
+        Ok(Header {
+            kind,
+            more: flags == 1,
+            length,
+            sequence,
+            checksum,
+        })
     }
 
     /// Checks a payload.
@@ -130,7 +175,10 @@ impl Header {
         if self.sum([payload, &[]]) == self.checksum {
             return Ok(());
         }
-        let what = format!("frame {} has a wrong checksum: it was damaged on its way", self.sequence);
+        let what = format!(
+            "frame {} has a wrong checksum: it was damaged on its way",
+            self.sequence
+        );
         Err(ImageError::Format { offset, what })
     }
 

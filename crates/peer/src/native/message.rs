@@ -27,7 +27,11 @@ pub struct Hello {
 impl Hello {
     /// This program's introduction.
     pub fn ours() -> Hello {
-        Hello { protocol: PROTOCOL.to_owned(), versions: vec![VERSION], features: Vec::new() }
+        Hello {
+            protocol: PROTOCOL.to_owned(),
+            versions: vec![VERSION],
+            features: Vec::new(),
+        }
     }
 }
 
@@ -252,7 +256,9 @@ fn parse(value: &Sexp) -> Result<Reply, String> {
                 Some(Sexp::Atom(Atom::S(text))) if text == "hello" => Ok(Reply::Hello(fields(inner)?)),
                 Some(Sexp::Atom(Atom::S(text))) if text == "outcome" => {
                     let outcome = inner.get(1).ok_or("outcome without a value")?;
-                    sxp::from_sexp(outcome).map(Reply::Outcome).map_err(|error| error.to_string())
+                    sxp::from_sexp(outcome)
+                        .map(Reply::Outcome)
+                        .map_err(|error| error.to_string())
                 }
                 _ => Err("an ok that was not asked for".to_owned()),
             },
@@ -275,7 +281,12 @@ fn parse(value: &Sexp) -> Result<Reply, String> {
                 #[serde(default)]
                 value: String,
             }
-            fields::<Err>(list).map(|err| Reply::Err(Refused { word: err.r#type, text: err.value }))
+            fields::<Err>(list).map(|err| {
+                Reply::Err(Refused {
+                    word: err.r#type,
+                    text: err.value,
+                })
+            })
         }
         _ => Err("no such reply".to_owned()),
     }

@@ -60,7 +60,10 @@ pub(super) fn decode(mut runs: &[u8], entries: &mut Vec<PageEntry>) -> Result<us
         }
         let first = expected.wrapping_add(distance);
         // 52 bits are what a record of stream v2 can hold.
-        let end = first.checked_add(count).filter(|end| *end <= 1 << 52).ok_or_else(|| format!("pfn {first:#x}"))?;
+        let end = first
+            .checked_add(count)
+            .filter(|end| *end <= 1 << 52)
+            .ok_or_else(|| format!("pfn {first:#x}"))?;
         entries.extend((first..end).map(|pfn| PageEntry { pfn, kind, content }));
         if content == PageContent::Data {
             data_pages += count as usize;
@@ -122,7 +125,10 @@ mod tests {
     fn batch() -> impl Strategy<Value = Vec<PageEntry>> {
         prop::collection::vec((entry(), 1..20_u64), 1..20).prop_map(|runs| {
             let expand = |(first, count): (PageEntry, u64)| {
-                (0..count).map(move |at| PageEntry { pfn: (first.pfn + at).min((1 << 52) - 1), ..first })
+                (0..count).map(move |at| PageEntry {
+                    pfn: (first.pfn + at).min((1 << 52) - 1),
+                    ..first
+                })
             };
             runs.into_iter().flat_map(expand).collect()
         })
@@ -147,7 +153,11 @@ mod tests {
     #[test]
     fn a_gigabyte_of_zeros_costs_a_few_bytes() {
         let entries: Vec<PageEntry> = (1 << 18..(1 << 18) + 1024)
-            .map(|pfn| PageEntry { pfn, kind: PageType::NORMAL, content: PageContent::Zero })
+            .map(|pfn| PageEntry {
+                pfn,
+                kind: PageType::NORMAL,
+                content: PageContent::Zero,
+            })
             .collect();
         let mut coded = Vec::new();
         encode(&entries, &mut coded);
@@ -161,7 +171,11 @@ mod tests {
         varint(u64::MAX, &mut coded);
         coded.push(0x10);
         let mut entries = Vec::new();
-        assert!(decode(&coded, &mut entries).unwrap_err().contains("a run of 18446744073709551615 pages"));
+        assert!(
+            decode(&coded, &mut entries)
+                .unwrap_err()
+                .contains("a run of 18446744073709551615 pages")
+        );
         assert_eq!(entries.capacity(), 0);
     }
 }

@@ -2,7 +2,9 @@
 
 use std::io::{self, IoSlice, Read};
 
-use image::{DomainHeader, ImageError, ImageSink, ImageSource, Item, OrderCheck, PageBatch, PageEntry, record::RecordType};
+use image::{
+    DomainHeader, ImageError, ImageSink, ImageSource, Item, OrderCheck, PageBatch, PageEntry, record::RecordType,
+};
 
 use super::{
     frame::{Digest, HEADER, Header, Kind, MAX_PAYLOAD, MAX_RECORD},
@@ -37,7 +39,14 @@ pub struct FrameSink<L> {
 impl<L: Link> FrameSink<L> {
     /// A sink at the start of an image.
     pub fn new(link: L) -> FrameSink<L> {
-        FrameSink { link, order: OrderCheck::new(), sequence: 0, digest: Digest::default(), runs: Vec::new(), written: 0 }
+        FrameSink {
+            link,
+            order: OrderCheck::new(),
+            sequence: 0,
+            digest: Digest::default(),
+            runs: Vec::new(),
+            written: 0,
+        }
     }
 
     /// Bytes written up to now, headers and all.
@@ -55,14 +64,17 @@ impl<L: Link> FrameSink<L> {
         let reason = reason.as_bytes();
         let reason = reason.get(..1024).unwrap_or(reason);
         let header = Header::seal(Kind::Abort, false, self.sequence, [reason, &[]]);
-        let _ = self.link.write(&mut [IoSlice::new(&header.to_bytes()), IoSlice::new(reason)]);
+        let _ = self
+            .link
+            .write(&mut [IoSlice::new(&header.to_bytes()), IoSlice::new(reason)]);
     }
 
     fn frame(&mut self, kind: Kind, more: bool, payload: [&[u8]; 2]) -> Result<(), ImageError> {
         self.link.check()?;
         let header = Header::seal(kind, more, self.sequence, payload);
         let bytes = header.to_bytes();
-        self.link.write(&mut [IoSlice::new(&bytes), IoSlice::new(payload[0]), IoSlice::new(payload[1])])?;
+        self.link
+            .write(&mut [IoSlice::new(&bytes), IoSlice::new(payload[0]), IoSlice::new(payload[1])])?;
         self.sequence += 1;
         self.digest.frame(&header);
         self.written += (HEADER + header.length) as u64;
@@ -71,7 +83,10 @@ impl<L: Link> FrameSink<L> {
 
     fn record(&mut self, kind: Kind, record: u32, body: &[u8]) -> Result<(), ImageError> {
         if body.len() > MAX_RECORD {
-            return Err(ImageError::Order(format!("record {record:#x} of {} bytes, more than {MAX_RECORD}", body.len())));
+            return Err(ImageError::Order(format!(
+                "record {record:#x} of {} bytes, more than {MAX_RECORD}",
+                body.len()
+            )));
         }
         let (first, mut rest) = body.split_at(body.len().min(MAX_PAYLOAD - 4));
         self.frame(kind, !rest.is_empty(), [&record.to_le_bytes(), first])?;
@@ -101,12 +116,10 @@ impl<L: Link> ImageSink for FrameSink<L> {
         match item {
             Item::Start(header) => {
                 let mut body = [0; 16];
-                for (place, value) in body.chunks_exact_mut(4).zip([
-                    header.version,
-                    header.guest,
-                    header.xen_major,
-                    header.xen_minor,
-                ]) {
+                for (place, value) in
+                    body.chunks_exact_mut(4)
+                        .zip([header.version, header.guest, header.xen_major, header.xen_minor])
+                {
                     place.copy_from_slice(&value.to_le_bytes());
                 }
                 self.frame(Kind::Start, false, [&body, &[]])
@@ -178,7 +191,10 @@ impl<R: Read> FrameSource<R> {
     }
 
     fn wrong(&self, what: impl Into<String>) -> ImageError {
-        ImageError::Format { offset: self.read_bytes, what: what.into() }
+        ImageError::Format {
+            offset: self.read_bytes,
+            what: what.into(),
+        }
     }
 
     /// The type of the record whose first frame has just been read; its whole body is then in `body`.
@@ -200,7 +216,8 @@ impl<R: Read> FrameSource<R> {
             if self.body.len() + header.length > MAX_RECORD {
                 return Err(self.wrong(format!("record {record:#x} is longer than {MAX_RECORD} bytes")));
             }
-            self.body.extend_from_slice(self.payload.get(..header.length).unwrap_or_default());
+            self.body
+                .extend_from_slice(self.payload.get(..header.length).unwrap_or_default());
         }
         self.digest.frame(&header);
         Ok(record)
@@ -232,9 +249,12 @@ impl<R: Read> FrameSource<R> {
             .map(|word| word.iter().rev().fold(0, |value, byte| value << 8 | u32::from(*byte)))
             .collect();
         match words[..] {
-            [version, guest, xen_major, xen_minor] if length == 16 => {
-                Ok(DomainHeader { version, guest, xen_major, xen_minor })
-            }
+            [version, guest, xen_major, xen_minor] if length == 16 => Ok(DomainHeader {
+                version,
+                guest,
+                xen_major,
+                xen_minor,
+            }),
             _ => Err(self.wrong(format!("a start of {length} bytes, expected 16"))),
         }
     }
@@ -259,7 +279,10 @@ impl<R: Read> ImageSource for FrameSource<R> {
                 let data = self.pages(header)?;
                 self.digest.frame(&header);
                 let data = self.payload.get(data).unwrap_or_default();
-                Item::Pages(PageBatch { entries: &self.entries, data })
+                Item::Pages(PageBatch {
+                    entries: &self.entries,
+                    data,
+                })
             }
             Kind::Start => {
                 let start = self.start(header.length)?;
@@ -273,13 +296,18 @@ impl<R: Read> ImageSource for FrameSource<R> {
             Kind::End => return Err(self.wrong("an end with a body")),
             Kind::Finish => {
                 if self.payload.get(..header.length) != Some(&self.digest.bytes()[..]) {
-                    return Err(self.wrong("the digest of the image is wrong: something was lost or changed on the way"));
+                    return Err(
+                        self.wrong("the digest of the image is wrong: something was lost or changed on the way")
+                    );
                 }
                 Item::Finish
             }
             Kind::Abort => {
                 let text = self.payload.get(..header.length).unwrap_or_default();
-                return Err(ImageError::Peer(format!("the source gave up: {}", String::from_utf8_lossy(text))));
+                return Err(ImageError::Peer(format!(
+                    "the source gave up: {}",
+                    String::from_utf8_lossy(text)
+                )));
             }
         };
         self.order.check(&item)?;

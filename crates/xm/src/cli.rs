@@ -1,0 +1,240 @@
+//! The command line. Help, man pages and completions are made of the same definition.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum, builder::NonEmptyStringValueParser};
+use peer::control::{DEFAULT_SOCKET, NoConvergence};
+use uuid::Uuid;
+
+use crate::units::parse_rate;
+
+const CODES: &str = "Exit codes:
+  0    done
+  1    failed or refused; the domain is as the message says
+  2    wrong usage
+  3    no connection to relocd, or it broke before the answer
+  4    in doubt: whether the domain runs at the other host is not known (see xm resolve)
+  130  interrupted; the domain is as the message says";
+
+const EXAMPLES: &str = "Examples:
+  xm list                              domains of this host
+  xm create web.cfg memory=512         start a domain, with another size than its file says
+  xm migrate --dry-run web 10.0.0.2    would 10.0.0.2 take it? Moves nothing
+  xm migrate -l web 10.0.0.2           move it while it runs
+  xm console web                       its console (on the host where it runs); Ctrl-] detaches
+  xm status                            relocations that run, and recent ones";
+
+const MIGRATE: &str = "Examples:
+  xm migrate web 10.0.0.2                               stop it, move it, go on there
+  xm migrate -l web 10.0.0.2                            move it while it runs
+  xm migrate -l --max-downtime 50 --bandwidth 1Gbit web host-b
+  xm migrate -l --on-no-convergence throttle web host-b slow the domain down if it must be
+  xm migrate --dry-run --json web host-b                check only; the answer as JSON
+
+Ctrl-C asks relocd to cancel: before the commit the domain runs on here. A second Ctrl-C leaves at once.";
+
+const CREATE: &str = "The file holds lines key = value, as for xend's xm and for xl:
+
+  name   = \"web\"
+  memory = 256                     # MiB
+  vcpus  = 1
+  kernel = \"/boot/vmlinuz-guest\"   # or \"guest\", or none: the embedded toolstack's own
+  extra  = \"console=hvc0\"
+  vif    = [ 'mac=00:16:3e:00:00:01,bridge=xenbr0' ]
+  disk   = [ 'phy:/dev/vg0/web,xvda,w' ]
+
+Keys: name memory maxmem vcpus kernel ramdisk extra uuid vif disk on_poweroff on_reboot on_crash type builder.
+
+Examples:
+  xm create web.cfg
+  xm create web memory=512 name=web2   ./web or, if there is none, /etc/xen/web";
+
+/// Manages the domains of this host, and moves them to others.
+#[derive(Debug, Parser)]
+#[command(name = "xm", version, after_help = format!("{EXAMPLES}\n\n{CODES}"), max_term_width = 100)]
+pub(crate) struct Cli {
+    /// The daemon's control socket.
+    #[arg(long, global = true, value_name = "SOCKET", env = "RELOCD_CONTROL", hide_env_values = true, default_value = DEFAULT_SOCKET)]
+    pub(crate) control: PathBuf,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// A subcommand.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Move a domain to another host.
+    #[command(after_help = format!("{MIGRATE}\n\n{CODES}"))]
+    Migrate(MigrateArgs),
+    /// List domains.
+    List(ListArgs),
+    /// Attach to a domain's console: what it printed so far, then what it prints; Ctrl-] detaches.
+    Console(DomainArg),
+    /// Make a domain from a file and start it.
+    #[command(after_help = CREATE)]
+    Create(CreateArgs),
+    /// End a domain at once.
+    Destroy(DomainArg),
+    /// Stop a domain's processors.
+    Pause(DomainArg),
+    /// Let a paused domain run again.
+    Unpause(DomainArg),
+    /// Tell about the host and the daemon.
+    Info(JsonArg),
+    /// Decide a relocation whose outcome can't be learnt.
+    Resolve(ResolveArgs),
+    /// Tell about relocations that run, and recent ones.
+    Status(JsonArg),
+    /// Print a shell's completions.
+    #[command(after_help = "Example:\n  xm completions bash > /usr/share/bash-completion/completions/xm")]
+    Completions {
+        /// Which shell.
+        shell: Shell,
+    },
+    /// Print the man page, or write all of them.
+    #[command(after_help = "Example:\n  xm man /usr/share/man/man1")]
+    Man {
+        /// Where to write xm.1 and a page for each subcommand; without it xm.1 is printed.
+        dir: Option<PathBuf>,
+    },
+}
+
+impl Command {
+    /// Whether the answer, and any error, shall be JSON.
+    pub(crate) fn json(&self) -> bool {
+        match self {
+            Command::Migrate(args) => args.json,
+            Command::List(args) => args.json,
+            Command::Info(args) | Command::Status(args) => args.json,
+            _ => false,
+        }
+    }
+}
+
+/// Which domain.
+#[derive(Debug, Args)]
+pub(crate) struct DomainArg {
+    /// Its name or number.
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) domain: String,
+}
+
+/// How to answer.
+#[derive(Debug, Args)]
+pub(crate) struct JsonArg {
+    /// Answer with one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `xm list`.
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// With their configurations, as S-expressions.
+    #[arg(short, long)]
+    pub(crate) long: bool,
+    /// Answer with one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Only this one: its name or number.
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) domain: Option<String>,
+}
+
+/// `xm migrate`.
+#[derive(Debug, Args)]
+pub(crate) struct MigrateArgs {
+    /// Move it while it runs; without this it stands still for the whole time.
+    #[arg(short, long)]
+    pub(crate) live: bool,
+    /// The destination's relocation port [default: this host's own].
+    #[arg(short, long, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) port: Option<u16>,
+    /// The NUMA node there (for xend).
+    #[arg(short, long)]
+    pub(crate) node: Option<u32>,
+    /// Over TLS.
+    #[arg(short, long)]
+    pub(crate) ssl: bool,
+    /// Check at both ends whether it could be moved, and move nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Milliseconds that the domain may stand still in a live relocation [default: 300].
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=86_400_000))]
+    pub(crate) max_downtime: Option<u64>,
+    /// Bytes per second at most: with suffix K, M or G (times 1024), or such as 100Mbit, 1Gbit [default: no limit].
+    #[arg(long, value_name = "RATE", value_parser = parse_rate)]
+    pub(crate) bandwidth: Option<u64>,
+    /// What to do if the domain dirties its memory faster than it can be sent [default: stop].
+    #[arg(long, value_name = "POLICY")]
+    pub(crate) on_no_convergence: Option<Policy>,
+    /// Answer with one JSON object, without progress.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The domain's name or number.
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) domain: String,
+    /// Name or address of the destination.
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) host: String,
+}
+
+/// What to do with a guest that dirties memory faster than it can be sent.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Policy {
+    /// Stop it and copy the rest.
+    Stop,
+    /// Give up: it runs on here.
+    Abort,
+    /// Slow it down.
+    Throttle,
+}
+
+impl From<Policy> for NoConvergence {
+    fn from(policy: Policy) -> NoConvergence {
+        match policy {
+            Policy::Stop => NoConvergence::Stop,
+            Policy::Abort => NoConvergence::Abort,
+            Policy::Throttle => NoConvergence::Throttle,
+        }
+    }
+}
+
+/// `xm create`.
+#[derive(Debug, Args)]
+pub(crate) struct CreateArgs {
+    /// The file; a bare name that is not here is looked for in /etc/xen.
+    pub(crate) file: PathBuf,
+    /// Settings that replace the file's.
+    #[arg(value_name = "KEY=VALUE")]
+    pub(crate) settings: Vec<String>,
+}
+
+/// `xm resolve`.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("decision").required(true).args(["resume", "destroy"]))]
+pub(crate) struct ResolveArgs {
+    /// The relocation, as xm status tells it.
+    pub(crate) id: Uuid,
+    /// The domain runs on here. Wrong if it runs at the other host.
+    #[arg(long)]
+    pub(crate) resume: bool,
+    /// The domain's copy here ends. Wrong if it does not run at the other host.
+    #[arg(long)]
+    pub(crate) destroy: bool,
+    /// You have made sure of it.
+    #[arg(long)]
+    pub(crate) yes_i_know: bool,
+}
+
+/// A shell that completions are made for.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Shell {
+    /// GNU Bash.
+    Bash,
+    /// Z shell.
+    Zsh,
+    /// fish.
+    Fish,
+}
