@@ -97,7 +97,12 @@ const MAX_DIAGNOSTICS: usize = 500;
 
 impl Report {
     pub(crate) fn new(file: &str) -> Report {
-        Report { file: file.to_owned(), found: Vec::new(), left_out: 0, failed: false }
+        Report {
+            file: file.to_owned(),
+            found: Vec::new(),
+            left_out: 0,
+            failed: false,
+        }
     }
 
     pub(crate) fn add(&mut self, severity: Severity, at: Option<Position>, message: impl Into<String>) {
@@ -127,7 +132,8 @@ impl Report {
 
     /// The diagnostics in the order of the file; as an error if one of them is.
     pub(crate) fn finish(mut self) -> Result<Vec<Diagnostic>, ConfigErrors> {
-        self.found.sort_by_key(|diagnostic| (diagnostic.line, diagnostic.column));
+        self.found
+            .sort_by_key(|diagnostic| (diagnostic.line, diagnostic.column));
         if self.left_out > 0 {
             self.found.push(Diagnostic {
                 severity: Severity::Note,
@@ -137,6 +143,10 @@ impl Report {
                 message: format!("{} more left out", self.left_out),
             });
         }
-        if self.failed { Err(ConfigErrors(self.found)) } else { Ok(self.found) }
+        if self.failed {
+            Err(ConfigErrors(self.found))
+        } else {
+            Ok(self.found)
+        }
     }
 }

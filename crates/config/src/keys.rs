@@ -68,7 +68,12 @@ pub(crate) fn nearest(name: &str) -> Option<&'static str> {
     }
     let name = name.to_ascii_lowercase().replace('_', "-");
     KEYS.iter()
-        .map(|key| (strsim::damerau_levenshtein(&name, &key.name.replace('_', "-")), key.name))
+        .map(|key| {
+            (
+                strsim::damerau_levenshtein(&name, &key.name.replace('_', "-")),
+                key.name,
+            )
+        })
         .min()
         .filter(|(distance, _)| *distance <= 1 + name.len() / 5)
         .map(|(_, name)| name)
@@ -89,12 +94,24 @@ const SECONDS: Kind = number(1, 3600, "seconds");
 
 /// A key that relocd acts on.
 const fn acts(name: &'static str, kind: Kind, default: &'static str, meaning: &'static str) -> Key {
-    Key { name, kind, default: Some(default), acts: true, meaning }
+    Key {
+        name,
+        kind,
+        default: Some(default),
+        acts: true,
+        meaning,
+    }
 }
 
 /// A key that is xend's alone.
 const fn known(name: &'static str, kind: Kind, default: &'static str, meaning: &'static str) -> Key {
-    Key { name, kind, default: Some(default), acts: false, meaning }
+    Key {
+        name,
+        kind,
+        default: Some(default),
+        acts: false,
+        meaning,
+    }
 }
 
 impl Key {

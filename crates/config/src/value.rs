@@ -49,9 +49,9 @@ impl Kind {
     pub(crate) fn read(self, text: &str) -> Option<Value> {
         match self {
             Kind::Bool => boolean(text).map(Value::Bool),
-            Kind::Number { min, max, .. } => {
-                integer(text).filter(|number| (min..=max).contains(number)).map(Value::Number)
-            }
+            Kind::Number { min, max, .. } => integer(text)
+                .filter(|number| (min..=max).contains(number))
+                .map(Value::Number),
             Kind::Text | Kind::Hosts | Kind::Any => Some(Value::Text(text.to_owned())),
             Kind::Path | Kind::XenFile if text.is_empty() => Some(Value::Path(None)),
             Kind::XenFile if !text.contains('/') && text != ".." && text != "." => {
@@ -129,7 +129,9 @@ fn address(text: &str) -> Option<ListenAddress> {
     }
     let named = text.len() <= 253
         && !text.starts_with('-')
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-:@".contains(&byte));
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"._-:@".contains(&byte));
     (named && !meant_as_address(text)).then(|| ListenAddress::Name(text.to_owned()))
 }
 
@@ -149,7 +151,20 @@ mod tests {
         for (text, number) in [("8002", 8002), (" 8002\t", 8002), ("+7", 7), ("007", 7), ("-0", 0)] {
             assert_eq!(integer(text), Some(number), "{text}");
         }
-        for text in ["", " ", "-1", "+-1", "++1", "0x10", "1 2", "1.0", "1e3", "99999999999999999999", "1_0", "8002L"] {
+        for text in [
+            "",
+            " ",
+            "-1",
+            "+-1",
+            "++1",
+            "0x10",
+            "1 2",
+            "1.0",
+            "1e3",
+            "99999999999999999999",
+            "1_0",
+            "8002L",
+        ] {
             assert_eq!(integer(text), None, "{text}");
         }
     }
@@ -170,12 +185,24 @@ mod tests {
     #[test]
     fn addresses_and_names() {
         assert_eq!(address(""), Some(ListenAddress::All));
-        assert_eq!(address("10.0.0.1"), Some(ListenAddress::Address(IpAddr::from([10, 0, 0, 1]))));
+        assert_eq!(
+            address("10.0.0.1"),
+            Some(ListenAddress::Address(IpAddr::from([10, 0, 0, 1])))
+        );
         assert!(matches!(address("fe80::1"), Some(ListenAddress::Address(_))));
         for text in ["eth0", "eth0:1", "cafe", "host.example.com", "xenbr0.5"] {
             assert_eq!(address(text), Some(ListenAddress::Name(text.to_owned())), "{text}");
         }
-        for text in ["10.0.0.300", "10.0.0", "1:2:3", "a b", "[::1]", "-x", "fe80::1%eth0", "ü"] {
+        for text in [
+            "10.0.0.300",
+            "10.0.0",
+            "1:2:3",
+            "a b",
+            "[::1]",
+            "-x",
+            "fe80::1%eth0",
+            "ü",
+        ] {
             assert_eq!(address(text), None, "{text}");
         }
     }

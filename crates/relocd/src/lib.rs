@@ -1,1 +1,26 @@
-//! An xend-style relocation daemon for Xen.
+//! The daemon: listeners, control socket, relocations, journal, signals, systemd.
+//!
+//! The control path is async (tokio): small messages, many waits. The bulk path, an image on its way, is blocking calls on threads: `outgoing::send`
+//! and `incoming`'s loading are where one becomes the other.
+
+mod blocking;
+mod cancel;
+pub mod check;
+pub mod cli;
+mod control;
+mod conversation;
+pub mod daemon;
+pub mod demo;
+mod failure;
+mod host;
+mod incoming;
+mod journal;
+mod listeners;
+mod logging;
+mod names;
+mod outgoing;
+mod port;
+mod recovery;
+mod relocations;
+mod system;
+mod toolstacks;

@@ -37,10 +37,10 @@ async fn look_up(address: IpAddr) -> Vec<String> {
         return Vec::new();
     }
     let name = name.trim_end_matches('.').to_ascii_lowercase();
-    let Ok(mut addresses) = lookup_host((name.as_str(), 0)).await else {
-        return Vec::new();
+    let back = match lookup_host((name.as_str(), 0)).await {
+        Ok(mut addresses) => addresses.any(|found| found.ip().to_canonical() == address),
+        Err(_) => false,
     };
-    let back = addresses.any(|found| found.ip().to_canonical() == address);
     if back {
         vec![name]
     } else {

@@ -18,7 +18,7 @@ const CODES: &str = "Exit codes:
 
 const EXAMPLES: &str = "Examples:
   xm list                              domains of this host
-  xm create web.cfg memory=512         start a domain, with another size than its file says
+  xm create web.cfg memory=512         start a domain, with more memory than its file says
   xm migrate --dry-run web 10.0.0.2    would 10.0.0.2 take it? Moves nothing
   xm migrate -l web 10.0.0.2           move it while it runs
   xm console web                       its console (on the host where it runs); Ctrl-] detaches

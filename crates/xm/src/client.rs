@@ -29,10 +29,20 @@ pub(crate) struct Connection {
 impl Connection {
     /// Connects.
     pub(crate) fn open(path: &Path) -> Result<Connection, CommandError> {
-        let stream = UnixStream::connect(path)
-            .map_err(|source| CommandError::Connect { path: path.to_owned(), source })?;
-        let limits = sxp::Limits { max_bytes: MAX_REPLY, max_depth: MAX_DEPTH };
-        Ok(Connection { stream, reader: sxp::Reader::new(limits), buffer: Vec::new(), taken: 0 })
+        let stream = UnixStream::connect(path).map_err(|source| CommandError::Connect {
+            path: path.to_owned(),
+            source,
+        })?;
+        let limits = sxp::Limits {
+            max_bytes: MAX_REPLY,
+            max_depth: MAX_DEPTH,
+        };
+        Ok(Connection {
+            stream,
+            reader: sxp::Reader::new(limits),
+            buffer: Vec::new(),
+            taken: 0,
+        })
     }
 
     /// Sends the request. A daemon that takes none may still say why: then [`Connection::reply`] gives that.
@@ -42,7 +52,10 @@ impl Connection {
         line.push(b'\n');
         if line.len() > MAX_REQUEST {
             return Err(CommandError::Local {
-                what: format!("the request has {} bytes, more than the {MAX_REQUEST} that relocd takes", line.len()),
+                what: format!(
+                    "the request has {} bytes, more than the {MAX_REQUEST} that relocd takes",
+                    line.len()
+                ),
                 next: None,
             });
         }
@@ -58,7 +71,10 @@ impl Connection {
     pub(crate) fn reply(&mut self) -> Result<Reply, CommandError> {
         loop {
             let rest = self.buffer.get(self.taken..).unwrap_or_default();
-            let (used, value) = self.reader.feed(rest).map_err(|error| CommandError::Protocol(error.to_string()))?;
+            let (used, value) = self
+                .reader
+                .feed(rest)
+                .map_err(|error| CommandError::Protocol(error.to_string()))?;
             self.taken += used;
             if let Some(value) = value {
                 // Each value counts for itself.

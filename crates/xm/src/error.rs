@@ -24,6 +24,9 @@ pub(crate) enum CommandError {
     /// What came is no answer.
     #[error("what answers on the control socket does not speak as relocd does: {0}")]
     Protocol(String),
+    /// The daemon went away in the middle of something.
+    #[error("{}", .0.value)]
+    Broken(Failure),
     /// The daemon's refusal, or the failure that it tells of.
     #[error("{}", .0.value)]
     Failed(Failure),
@@ -46,7 +49,10 @@ pub(crate) enum CommandError {
 impl CommandError {
     /// A failure of the system on this side.
     pub(crate) fn local(what: &str, error: &io::Error) -> CommandError {
-        CommandError::Local { what: format!("{what}: {}", reason(error)), next: None }
+        CommandError::Local {
+            what: format!("{what}: {}", reason(error)),
+            next: None,
+        }
     }
 
     /// The code that the program ends with.
@@ -54,7 +60,10 @@ impl CommandError {
         match self {
             CommandError::Failed(failure) if failure.r#type == "in-doubt" => 4,
             CommandError::Failed(_) | CommandError::Local { .. } => 1,
-            CommandError::Connect { .. } | CommandError::Lost(_) | CommandError::Protocol(_) => 3,
+            CommandError::Connect { .. }
+            | CommandError::Lost(_)
+            | CommandError::Protocol(_)
+            | CommandError::Broken(_) => 3,
             CommandError::Interrupted(_) => 130,
             CommandError::Signal(number) => 128_u8.saturating_add(*number),
         }
@@ -63,13 +72,18 @@ impl CommandError {
     /// In the daemon's form: the kind, what happened, the domain's state, what to do next.
     pub(crate) fn failure(&self) -> Failure {
         let (kind, next) = match self {
-            CommandError::Failed(failure) | CommandError::Interrupted(failure) => return failure.clone(),
+            CommandError::Failed(failure) | CommandError::Interrupted(failure) | CommandError::Broken(failure) => {
+                return failure.clone();
+            }
             CommandError::Connect { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 ("no-daemon", Some("only root may give orders to relocd: run xm as root"))
             }
             CommandError::Connect { .. } => ("no-daemon", Some("systemctl status relocd")),
             CommandError::Lost(_) => ("daemon-lost", Some("systemctl status relocd")),
-            CommandError::Protocol(_) => ("protocol", Some("is relocd of the same version as xm? (xm --version, relocd --version)")),
+            CommandError::Protocol(_) => (
+                "protocol",
+                Some("is relocd of the same version as xm? (xm --version, relocd --version)"),
+            ),
             CommandError::Signal(_) => ("signal", None),
             CommandError::Local { next, .. } => ("xm", next.as_deref()),
         };
@@ -109,4 +123,24 @@ pub(crate) fn reason(error: &io::Error) -> String {
 
 fn detail(error: Option<&io::Error>) -> String {
     error.map(|error| format!(": {}", reason(error))).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_that_is_not_ours() {
+        let source = io::Error::from_raw_os_error(Errno::EACCES as i32);
+        let error = CommandError::Connect {
+            path: "/run/relocd/control".into(),
+            source,
+        };
+        assert_eq!(
+            error.render(),
+            "Error: can't connect to relocd at /run/relocd/control: Permission denied\n\
+             Next: only root may give orders to relocd: run xm as root\n"
+        );
+        assert_eq!(error.exit_code(), 3);
+    }
 }

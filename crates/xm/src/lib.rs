@@ -37,7 +37,9 @@ pub fn command() -> clap::Command {
 
 /// Runs `xm` with these arguments, of which the first is the program's name.
 pub fn main_from(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let parsed = command().try_get_matches_from(args).and_then(|matches| Cli::from_arg_matches(&matches));
+    let parsed = command()
+        .try_get_matches_from(args)
+        .and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
@@ -61,11 +63,18 @@ pub fn main_from(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
+/// A line on stderr. If nobody reads there, there is nobody to tell.
+fn notice(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
 /// Prints to stdout. A reader who has gone, such as `head`, is no failure.
 fn print(text: &str) -> Result<(), CommandError> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(CommandError::local("writing the answer", &error)),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(CommandError::local("writing the answer", &error))
+        }
         _ => Ok(()),
     }
 }

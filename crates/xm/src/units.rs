@@ -85,7 +85,22 @@ mod tests {
         assert_eq!(parse_rate("100Mbit"), Ok(12_500_000));
         assert_eq!(parse_rate("1Gbit"), Ok(125_000_000));
         assert_eq!(parse_rate("8kbit"), Ok(1000));
-        for wrong in ["", "K", "0", "0M", "-1", "+1", "1.5M", "10 M", "10MB", "10Mb", "1Mbit/s", "99999999999999999999", "20000000000G", "１M"] {
+        for wrong in [
+            "",
+            "K",
+            "0",
+            "0M",
+            "-1",
+            "+1",
+            "1.5M",
+            "10 M",
+            "10MB",
+            "10Mb",
+            "1Mbit/s",
+            "99999999999999999999",
+            "20000000000G",
+            "１M",
+        ] {
             assert!(parse_rate(wrong).is_err(), "{wrong}");
         }
     }

@@ -14,6 +14,8 @@ pub(super) fn arrive(
     check_config(arrival.config)?;
     let memory = GuestMemory::new(arrival.config.memory_kib * 1024)
         .map_err(|error| ToolstackError::Failed(error.to_string()))?;
+    // Only once the image begins is the source's own domain known to be on its way: it may be on this very host.
+    start(image)?;
     // The machine process goes away with its line, and with it whatever has arrived.
     let mut built = machines.build(arrival.config, Some(arrival.relocation), &memory)?;
     let state = receive(&memory, image)?
@@ -26,17 +28,23 @@ pub(super) fn arrive(
     }))
 }
 
+/// The beginning of the image.
+fn start(image: &mut dyn ImageSource) -> std::result::Result<(), ImageError> {
+    match image.next()? {
+        Item::Start(header) if header.guest == DomainHeader::EMBEDDED => Ok(()),
+        Item::Start(header) => Err(ImageError::Toolstack(format!(
+            "the image is of a guest of type {:#x}: the embedded toolstack can't run it",
+            header.guest
+        ))),
+        _ => Err(ImageError::Order("an image that does not begin with its start".to_owned())),
+    }
+}
+
 fn receive(memory: &GuestMemory, image: &mut dyn ImageSource) -> std::result::Result<Gather, ImageError> {
     let mut gather = Gather::default();
     loop {
         match image.next()? {
-            Item::Start(header) if header.guest == DomainHeader::EMBEDDED => {}
-            Item::Start(header) => {
-                return Err(ImageError::Toolstack(format!(
-                    "the image is of a guest of type {:#x}: the embedded toolstack can't run it",
-                    header.guest
-                )));
-            }
+            Item::Start(_) => return Err(ImageError::Order("a second start".to_owned())),
             Item::Record { kind, body } => {
                 gather
                     .record(kind, body)

@@ -120,6 +120,10 @@ async fn take_in(
         }
     }
     relocation.stage("loaded");
+    if let Err(error) = conversation.send(&line(&Reply::Loaded), limits.handshake).await {
+        give_up(incoming, &format!("the connection was lost before the commit: {error}")).await;
+        return;
+    }
     if let Err(reason) = await_commit(host, &mut conversation, relocation).await {
         let said = give_up(incoming, &reason).await;
         if said {

@@ -1,0 +1,181 @@
+//! The daemon's life: start, reload, end.
+
+use std::{
+    io,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use config::{Config, ConfigErrors, Diagnostic, Severity};
+use sd_notify::NotifyState;
+use tokio::time::sleep;
+use toolstack::ToolstackError;
+
+use crate::{
+    control::{self, ControlError},
+    host::Host,
+    journal::{Journal, JournalError},
+    listeners::{ListenError, Listeners},
+    logging::{self, Logging},
+    recovery,
+    system::{self, Asked, LAST_WAIT},
+    toolstacks,
+};
+
+/// How the daemon is started.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The configuration file.
+    pub config: PathBuf,
+    /// Which toolstack.
+    pub toolstack: toolstacks::Choice,
+    /// Where the journal is, and what the toolstack keeps.
+    pub state_directory: PathBuf,
+    /// The operators' socket.
+    pub control: PathBuf,
+}
+
+/// Why the daemon does not start. The number is the exit code, in systemd's range for configuration errors where that is what it is.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration file.
+    #[error("{0}")]
+    Config(#[from] ConfigErrors),
+    /// The toolstack.
+    #[error("toolstack: {0}")]
+    Toolstack(#[from] ToolstackError),
+    /// The journal.
+    #[error("{0}")]
+    Journal(#[from] JournalError),
+    /// The operators' socket.
+    #[error("{0}")]
+    Control(#[from] ControlError),
+    /// The relocation port.
+    #[error("{0}")]
+    Listen(#[from] ListenError),
+    /// The system.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was being done.
+        what: &'static str,
+        /// The system's reason.
+        source: io::Error,
+    },
+}
+
+impl StartError {
+    /// 78 (EX_CONFIG) for a configuration that can't be used, else 1.
+    pub fn exit_code(&self) -> u8 {
+        if matches!(self, StartError::Config(_)) { 78 } else { 1 }
+    }
+}
+
+/// Runs the daemon until it is told to end.
+///
+/// # Errors
+/// [`StartError`], if it can't begin.
+pub fn run(options: Options) -> Result<(), StartError> {
+    let loaded = Config::load(&options.config)?;
+    let logging = logging::start(&loaded.config);
+    tell(&loaded.notes);
+    let io_error = |what| move |source| StartError::Io { what, source };
+    // Before any thread, so that none of them is ended by a signal.
+    let signals = system::signals().map_err(io_error("setting signal handlers"))?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(io_error("starting the runtime"))?;
+    system::watchdog(runtime.handle().clone());
+    let result = runtime.block_on(serve(options, loaded.config, &logging, signals));
+    // A machine's answer may still be waited for: that is bounded, and nobody's business any more.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    result
+}
+
+fn tell(notes: &[Diagnostic]) {
+    for note in notes {
+        match note.severity {
+            Severity::Note => tracing::info!("{note}"),
+            Severity::Warning | Severity::Error => tracing::warn!("{note}"),
+        }
+    }
+}
+
+async fn serve(
+    options: Options,
+    config: Config,
+    logging: &Logging,
+    mut signals: tokio::sync::mpsc::UnboundedReceiver<Asked>,
+) -> Result<(), StartError> {
+    // The socket comes first: it is what keeps two daemons from sharing a state directory.
+    let operators = control::bind(&options.control)?;
+    let toolstack = toolstacks::open(options.toolstack, &config, &options.state_directory)?;
+    let journal = Journal::open(&options.state_directory)?;
+    let host = Arc::new(Host::new(toolstack, journal, options.config.clone(), config));
+    recovery::recover(&host).await?;
+    let mut listeners = Listeners::default();
+    listeners.apply(&host, &host.config())?;
+    let operators = tokio::spawn(control::serve(Arc::clone(&host), operators));
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"), toolstack = host.toolstack.name(), config = %options.config.display(), "relocd is ready"
+    );
+    let status = status(&host);
+    system::notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
+    while let Some(asked) = signals.recv().await {
+        match asked {
+            Asked::Reload => reload(&host, &mut listeners, logging),
+            Asked::Stop => break,
+        }
+    }
+    stop(&host, &mut listeners).await;
+    operators.abort();
+    let _ = std::fs::remove_file(&options.control);
+    Ok(())
+}
+
+fn status(host: &Host) -> String {
+    match host.listening() {
+        addresses if addresses.is_empty() => "not listening for relocations (xend-relocation-server no)".to_owned(),
+        addresses => format!("listening for relocations on {}", addresses.join(" ")),
+    }
+}
+
+/// Reads the configuration again. Whatever is wrong with it, the one in force stays.
+fn reload(host: &Arc<Host>, listeners: &mut Listeners, logging: &Logging) {
+    system::notify_reloading();
+    match Config::load(&host.config_file) {
+        Ok(loaded) => {
+            tell(&loaded.notes);
+            match listeners.apply(host, &loaded.config) {
+                Ok(()) => {
+                    logging.apply(&loaded.config);
+                    host.set_config(loaded.config);
+                    tracing::info!("configuration reloaded");
+                }
+                Err(error) => tracing::error!("configuration not reloaded, the old one stays in force: {error}"),
+            }
+        }
+        Err(errors) => tracing::error!("configuration not reloaded, the old one stays in force:\n{errors}"),
+    }
+    let status = status(host);
+    system::notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
+}
+
+/// No new relocations; those that are not committed are given up, and their domains run on where they were.
+async fn stop(host: &Arc<Host>, listeners: &mut Listeners) {
+    system::notify(&[NotifyState::Stopping]);
+    tracing::info!("stopping");
+    listeners.close();
+    host.relocations.stop("relocd is stopping");
+    let begun = Instant::now();
+    loop {
+        let running = host.relocations.all();
+        if running.is_empty() || begun.elapsed() > LAST_WAIT {
+            for relocation in running {
+                tracing::warn!(id = %relocation.id, domain = relocation.domain, "left to the next start: the journal knows where it stands");
+            }
+            break;
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+    tracing::info!("stopped");
+}

@@ -1,0 +1,164 @@
+//! A daemon that starts carries on where the last one ended: the journal says where that was.
+
+use std::sync::Arc;
+
+use domain::DomainConfig;
+use domain::GuestKind;
+use peer::handoff::{destination, source};
+use tracing::Instrument;
+
+use crate::{
+    blocking::blocking,
+    host::Host,
+    incoming::{self, Incoming},
+    journal::{Direction, Entry, JournalError},
+    outgoing::{Handoff, conclude},
+    relocations::{Booked, Relocation},
+};
+
+/// Takes up every relocation that the journal does not call over. Those that need the other host go on in the background.
+///
+/// # Errors
+/// If the journal's directory can't be read: then nothing is known, and nothing may be touched.
+pub async fn recover(host: &Arc<Host>) -> Result<(), JournalError> {
+    let journal = host.journal.clone();
+    let keep = host.config().journal_keep;
+    let (entries, faults) = blocking(move || {
+        if let Err(error) = journal.expire(keep, is_over) {
+            tracing::warn!(%error, "old records could not be removed");
+        }
+        journal.all()
+    })
+    .await?;
+    for fault in faults {
+        tracing::error!("{fault}");
+    }
+    for entry in entries.into_iter().filter(|entry| !is_over(entry)) {
+        let span = tracing::info_span!(
+            "relocation", id = %entry.id, direction = entry.direction.word(), domain = %entry.domain, peer = %entry.peer
+        );
+        tracing::info!(parent: &span, state = entry.state, "taken up again");
+        match entry.direction {
+            Direction::Out => outgoing(host, entry).instrument(span).await,
+            Direction::In => arriving(host, entry).instrument(span).await,
+        }
+    }
+    Ok(())
+}
+
+/// Whether nothing is left to do for a record.
+pub fn is_over(entry: &Entry) -> bool {
+    match entry.direction {
+        Direction::Out => source::State::from_name(&entry.state).is_some_and(source::State::is_over),
+        Direction::In => destination::State::from_name(&entry.state).is_some_and(destination::State::is_over),
+    }
+}
+
+fn mode(entry: &Entry) -> &'static str {
+    if entry.mode == "live" { "live" } else { "offline" }
+}
+
+/// Its place in the books, whatever the limits.
+fn book(host: &Arc<Host>, entry: &Entry, incoming: Option<Arc<Incoming>>) -> Option<Booked> {
+    let config = DomainConfig::new(&entry.domain, entry.uuid, 0, GuestKind::Embedded);
+    let relocation = Relocation {
+        started: entry.started,
+        incoming,
+        ..Relocation::new(entry.id, entry.direction, &config, &entry.peer, mode(entry))
+    };
+    match host.relocations.begin(relocation, usize::MAX) {
+        Ok(booked) => Some(booked),
+        Err(conflict) => {
+            tracing::error!(%conflict, "can't be taken up");
+            None
+        }
+    }
+}
+
+async fn outgoing(host: &Arc<Host>, entry: Entry) {
+    let Some(booked) = book(host, &entry, None) else { return };
+    booked.relocation.stage("recovering");
+    let (toolstack, uuid, id) = (Arc::clone(&host.toolstack), entry.uuid, entry.id);
+    let departed = match blocking(move || toolstack.find_departed(uuid, id)).await {
+        Ok(departed) => departed,
+        Err(error) => {
+            tracing::error!(%error, "the toolstack can't say whether the domain is here: left alone until the next start");
+            return;
+        }
+    };
+    let Some(handoff) = Handoff::recover(entry, host.journal.clone(), departed) else {
+        tracing::error!("the journal has a state that this program does not know: left alone");
+        return;
+    };
+    let host = Arc::clone(host);
+    let carry_on = async move {
+        let mut handoff = handoff;
+        let ask;
+        (handoff, ask) = blocking(move || {
+            let ask = handoff.again();
+            (handoff, ask)
+        })
+        .await;
+        let concluded = match ask {
+            Ok(ask) => conclude(&host, &booked.relocation, handoff, ask).await,
+            Err(error) => Err(error),
+        };
+        match concluded {
+            Ok((_, conclusion)) => tracing::info!(?conclusion, "settled"),
+            Err(error) => tracing::error!(%error, "the handoff is at fault"),
+        }
+    };
+    tokio::spawn(carry_on.in_current_span());
+}
+
+async fn arriving(host: &Arc<Host>, mut entry: Entry) {
+    let (toolstack, uuid, id) = (Arc::clone(&host.toolstack), entry.uuid, entry.id);
+    let found = blocking(move || {
+        let arrived = toolstack.find_arrived(uuid, id)?;
+        // The unpause may have come just before the crash.
+        let running = toolstack.domains()?.into_iter().find(|domain| domain.uuid == uuid).map(|domain| domain.id);
+        Ok::<_, toolstack::ToolstackError>((arrived, running))
+    })
+    .await;
+    let (arrived, running) = match found {
+        Ok(found) => found,
+        Err(error) => {
+            tracing::error!(%error, "the toolstack can't say whether the domain is here: left alone until the next start");
+            return;
+        }
+    };
+    let committed = entry.state == destination::State::Committed.name();
+    if committed && arrived.is_none() {
+        entry.domid = running;
+    }
+    let lost = committed && arrived.is_none() && running.is_none();
+    let Some(incoming) = Incoming::recover(entry.clone(), host.journal.clone(), arrived) else {
+        tracing::error!("the journal has a state that this program does not know: left alone");
+        return;
+    };
+    let incoming = Arc::new(incoming);
+    let Some(booked) = book(host, &entry, Some(Arc::clone(&incoming))) else { return };
+    if lost {
+        let reason = "it was committed to this host, but is not here: it may have run and ended, or this host may have been restarted";
+        tracing::error!("{reason}");
+        incoming.lost(reason);
+        booked.relocation.stage("lost");
+        booked.relocation.note(reason);
+        // Stays in the books, to answer the source, for as long as the daemon runs.
+        std::mem::forget(booked);
+        return;
+    }
+    booked.relocation.stage("recovering");
+    let carry_on = async move {
+        let handoff = Arc::clone(&incoming);
+        match blocking(move || handoff.again()).await {
+            Ok(said) => {
+                incoming::settle(&incoming, said).await;
+                tracing::info!(state = incoming.state().name(), "settled");
+            }
+            Err(error) => tracing::error!(%error, "the handoff is at fault"),
+        }
+        drop(booked);
+    };
+    tokio::spawn(carry_on.in_current_span());
+}

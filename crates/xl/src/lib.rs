@@ -1,1 +1,0 @@
-//! The Xen toolstack through the xl program.

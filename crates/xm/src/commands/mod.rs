@@ -1,0 +1,100 @@
+//! What each subcommand does. What a command gives back is printed on stdout.
+
+mod console;
+mod create;
+mod migrate;
+mod pages;
+mod terminal;
+
+use std::{
+    path::Path,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use peer::control::{Decision, Reply, Request};
+
+use crate::{
+    cli::{Command, ListArgs, ResolveArgs},
+    client::{Connection, unexpected},
+    error::CommandError,
+    render,
+};
+
+/// What goes to stdout.
+pub(crate) type Answer = Result<String, CommandError>;
+
+/// Runs a command against the daemon on this socket.
+pub(crate) fn run(control: &Path, command: Command) -> Answer {
+    match command {
+        Command::Migrate(args) => migrate::run(control, args),
+        Command::List(args) => list(control, args),
+        Command::Console(args) => console::run(control, args.domain),
+        Command::Create(args) => create::run(control, &args),
+        Command::Destroy(args) => act(control, &Request::Destroy { domain: args.domain }),
+        Command::Pause(args) => act(control, &Request::Pause { domain: args.domain }),
+        Command::Unpause(args) => act(control, &Request::Unpause { domain: args.domain }),
+        Command::Info(args) => info(control, args.json),
+        Command::Resolve(args) => resolve(control, &args),
+        Command::Status(args) => status(control, args.json),
+        Command::Completions { shell } => Ok(pages::completions(shell)),
+        Command::Man { dir } => pages::man(dir.as_deref()),
+    }
+}
+
+/// What has nothing to tell when it is done, as in xend's `xm`.
+fn act(control: &Path, request: &Request) -> Answer {
+    match Connection::ask(control, request)? {
+        Reply::Done => Ok(String::new()),
+        _ => Err(unexpected()),
+    }
+}
+
+fn list(control: &Path, args: ListArgs) -> Answer {
+    let request = Request::List {
+        domain: args.domain,
+        long: args.long,
+    };
+    match Connection::ask(control, &request)? {
+        Reply::Domains { domains } if args.json => Ok(render::json("domains", &domains)),
+        Reply::Domains { domains } if args.long => Ok(render::domains_long(&domains)),
+        Reply::Domains { domains } => Ok(render::domains(&domains)),
+        _ => Err(unexpected()),
+    }
+}
+
+fn info(control: &Path, json: bool) -> Answer {
+    match Connection::ask(control, &Request::Info)? {
+        Reply::Info(info) if json => Ok(render::json("info", &info)),
+        Reply::Info(info) => Ok(render::info(&info)),
+        _ => Err(unexpected()),
+    }
+}
+
+fn status(control: &Path, json: bool) -> Answer {
+    match Connection::ask(control, &Request::Status)? {
+        Reply::Status { relocations } if json => Ok(render::json("relocations", &relocations)),
+        Reply::Status { relocations } => {
+            let now = SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default()
+                .as_secs();
+            Ok(render::status(&relocations, now))
+        }
+        _ => Err(unexpected()),
+    }
+}
+
+fn resolve(control: &Path, args: &ResolveArgs) -> Answer {
+    let (decision, text) = if args.resume {
+        (Decision::Resume, "the domain runs on here")
+    } else {
+        (Decision::Destroy, "the domain's copy here ends")
+    };
+    let request = Request::Resolve {
+        id: args.id,
+        decision,
+        yes_i_know: args.yes_i_know,
+    };
+    act(control, &request)?;
+    Ok(format!("Relocation {} is decided: {text}\n", args.id))
+}

@@ -1,0 +1,311 @@
+//! Daemons of their own for each test, with `xm` towards them.
+#![allow(dead_code)]
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    os::unix::process::CommandExt,
+    path::PathBuf,
+    process::{Child, Command, Output, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+/// The program under test.
+pub const RELOCD: &str = env!("CARGO_BIN_EXE_relocd");
+
+/// How long anything may take that does take place. Long: the machine may be busy.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+static NEXT_ADDRESS: AtomicU32 = AtomicU32::new(0);
+
+/// A loopback address that no other test uses now: hosts of tests don't meet.
+fn own_address() -> String {
+    let number = NEXT_ADDRESS.fetch_add(1, Ordering::Relaxed);
+    let process = std::process::id() % 60_000;
+    format!("127.{}.{}.{}", 1 + process / 250, 1 + process % 250, 2 + number)
+}
+
+/// A host: a daemon with directories of its own.
+pub struct Host {
+    pub directory: tempfile::TempDir,
+    pub address: String,
+    pub port: u16,
+    child: Option<Child>,
+    extra: String,
+}
+
+impl Host {
+    pub fn start() -> Host {
+        Host::with("(xend-relocation-hosts-allow '127.0.0.0/8')")
+    }
+
+    /// A host whose configuration has these lines as well.
+    pub fn with(extra: &str) -> Host {
+        let mut host = Host::prepare(extra);
+        host.run();
+        host
+    }
+
+    /// A host that has not been started.
+    pub fn prepare(extra: &str) -> Host {
+        let directory = tempfile::tempdir().unwrap();
+        let host = Host { directory, address: own_address(), port: 18002, child: None, extra: extra.to_owned() };
+        host.configure(extra);
+        host
+    }
+
+    pub fn configure(&self, extra: &str) {
+        let text = format!(
+            "(xend-relocation-server yes)\n(xend-relocation-port {})\n(xend-relocation-address '{}')\n{extra}\n",
+            self.port, self.address
+        );
+        fs::write(self.path("xend-config.sxp"), text).unwrap();
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(RELOCD);
+        command
+            .arg("--config")
+            .arg(self.path("xend-config.sxp"))
+            .args(["--toolstack", "embedded", "--state-dir"])
+            .arg(self.path("state"))
+            .arg("--control")
+            .arg(self.path("control"))
+            .env_remove("JOURNAL_STREAM")
+            .env_remove("NOTIFY_SOCKET")
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Starts the daemon and waits until it answers.
+    pub fn run(&mut self) {
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.path("log")).unwrap();
+        self.child = Some(self.command().stdout(Stdio::null()).stderr(log).spawn().unwrap());
+        self.wait("the daemon's start", || self.xm(&["info"]).status.success());
+    }
+
+    /// Runs the daemon until it ends by itself.
+    pub fn run_to_end(&self) -> Output {
+        self.command().output().unwrap()
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.as_ref().unwrap().id() as i32)
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill(self.pid(), signal).unwrap();
+    }
+
+    /// Waits for the daemon's end; its exit code.
+    pub fn ended(&mut self) -> Option<i32> {
+        let mut child = self.child.take().unwrap();
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(begun.elapsed() < PATIENCE, "the daemon does not end: {}", self.log());
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    pub fn kill(&mut self) {
+        self.signal(Signal::SIGKILL);
+        self.ended();
+    }
+
+    pub fn xm_command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(RELOCD);
+        command.arg0("xm").arg("--control").arg(self.path("control")).args(arguments).stdin(Stdio::null());
+        command
+    }
+
+    pub fn xm(&self, arguments: &[&str]) -> Output {
+        self.xm_command(arguments).output().unwrap()
+    }
+
+    /// Runs `xm`, which has to succeed; what it prints.
+    pub fn ok(&self, arguments: &[&str]) -> String {
+        let output = self.xm(arguments);
+        assert!(output.status.success(), "xm {arguments:?}: {}\n{}", text(&output), self.log());
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs `xm`, which has to fail with this exit code; what it says.
+    pub fn fails(&self, code: i32, arguments: &[&str]) -> String {
+        let output = self.xm(arguments);
+        assert_eq!(output.status.code(), Some(code), "xm {arguments:?}: {}\n{}", text(&output), self.log());
+        String::from_utf8(output.stderr).unwrap()
+    }
+
+    pub fn create(&self, name: &str, memory: u64, extra: &str) {
+        let file = self.path("domain.cfg");
+        fs::write(&file, format!("name = '{name}'\nmemory = {memory}\nextra = '{extra}'\n")).unwrap();
+        self.ok(&["create", file.to_str().unwrap()]);
+    }
+
+    pub fn migrate<'a>(&'a self, to: &'a Host, options: &[&'a str]) -> Vec<String> {
+        let mut arguments: Vec<String> = vec!["migrate".to_owned()];
+        arguments.extend(options.iter().map(|option| (*option).to_owned()));
+        arguments.extend(["-p".to_owned(), to.port.to_string(), "web".to_owned(), to.address.clone()]);
+        arguments
+    }
+
+    /// Migrates `web`, which has to succeed.
+    pub fn migrates(&self, to: &Host, options: &[&str]) -> String {
+        let arguments = self.migrate(to, options);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let output = self.xm(&arguments);
+        assert!(output.status.success(), "{}\nsource:\n{}\ndestination:\n{}", text(&output), self.log(), to.log());
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Migrates `web`, which has to fail; what xm says.
+    pub fn migrate_fails(&self, to: &Host, options: &[&str]) -> String {
+        let arguments = self.migrate(to, options);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        self.fails(1, &arguments)
+    }
+
+    /// The names of the domains and their states.
+    pub fn domains(&self) -> Vec<(String, String)> {
+        let list = self.ok(&["list"]);
+        let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        list.lines().skip(1).map(words).filter(|words| words[0] != "Domain-0").map(|words| (words[0].clone(), words[4].clone())).collect()
+    }
+
+    /// Whether `web` runs here, and alone.
+    pub fn runs(&self) -> bool {
+        matches!(&self.domains()[..], [(name, state)] if name == "web" && (state == "r-----" || state == "-b----"))
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.domains().is_empty()
+    }
+
+    pub fn wait(&self, what: &str, mut done: impl FnMut() -> bool) {
+        let begun = Instant::now();
+        while !done() {
+            assert!(begun.elapsed() < PATIENCE, "{what} does not come about; log:\n{}", self.log());
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Reads the console until `done` has seen enough of it.
+    pub fn console(&self, done: impl Fn(&str) -> bool) -> String {
+        let mut child = self.xm_command(&["console", "web"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut out = child.stdout.take().unwrap();
+        let (send, receive) = std::sync::mpsc::channel();
+        thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(count @ 1..) = out.read(&mut bytes) {
+                if send.send(bytes[..count].to_vec()).is_err() {
+                    return;
+                }
+            }
+        });
+        let (begun, mut seen) = (Instant::now(), Vec::new());
+        loop {
+            let text = String::from_utf8_lossy(&seen).into_owned();
+            if done(&text) {
+                child.kill().unwrap();
+                child.wait().unwrap();
+                return text;
+            }
+            assert!(begun.elapsed() < PATIENCE, "the console only said: {text}\n{}", self.log());
+            if let Ok(bytes) = receive.recv_timeout(Duration::from_millis(100)) {
+                seen.extend(bytes);
+            }
+        }
+    }
+
+    /// Lets the guest check all of its memory twice more: no page may be bad, no tick missing.
+    pub fn verify(&self) {
+        let cycles = |text: &str| {
+            let line = text.lines().rev().find(|line| line.starts_with("tick ") && line.contains(" bad "));
+            line.and_then(|line| line.split(" cycles ").nth(1)?.split(' ').next()?.parse::<u64>().ok())
+        };
+        let before = cycles(&self.console(|text| cycles(text).is_some())).unwrap();
+        let text = self.console(|text| cycles(text) >= Some(before + 3));
+        assert!(!text.contains("BAD"), "{text}");
+        let ticks = ticks(&text);
+        let gap = ticks.windows(2).find(|pair| pair[1] != pair[0] + 1);
+        assert!(gap.is_none(), "{gap:?} in {text}");
+    }
+
+    /// A connection to the relocation port.
+    pub fn connect(&self) -> TcpStream {
+        let address: SocketAddr = format!("{}:{}", self.address, self.port).parse().unwrap();
+        let stream = TcpStream::connect_timeout(&address, PATIENCE).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    /// What the relocation port answers to these bytes, up to the end of its first line.
+    pub fn says(&self, bytes: &[u8]) -> String {
+        let mut stream = self.connect();
+        stream.write_all(bytes).unwrap();
+        read_line(&mut stream)
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        if self.child.is_some() {
+            for (name, _) in String::from_utf8(self.xm(&["list"]).stdout)
+                .unwrap_or_default()
+                .lines()
+                .skip(2)
+                .filter_map(|line| line.split_whitespace().next().map(|name| (name.to_owned(), ())))
+            {
+                let _ = self.xm(&["destroy", &name]);
+            }
+            let _ = kill(self.pid(), Signal::SIGTERM);
+            if let Some(mut child) = self.child.take() {
+                let _ = child.wait();
+            }
+        }
+        // Machines whose directory goes end by themselves.
+    }
+}
+
+/// One line, with its newline; less at the end of the stream.
+pub fn read_line(stream: &mut impl Read) -> String {
+    let mut line = Vec::new();
+    let mut byte = [0];
+    while let Ok(1) = stream.read(&mut byte) {
+        line.push(byte[0]);
+        if byte[0] == b'\n' {
+            break;
+        }
+    }
+    String::from_utf8_lossy(&line).into_owned()
+}
+
+/// The numbers of the ticks in whole lines.
+pub fn ticks(text: &str) -> Vec<u64> {
+    let whole = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
+    whole.lines().filter_map(|line| line.strip_prefix("tick ")?.split(' ').next()?.parse().ok()).collect()
+}
+
+pub fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
