@@ -62,7 +62,16 @@ fn a_reload_does_not_touch_what_runs() {
     a.create("web", 64, "fill=random verify=0");
     a.console(|text| text.contains("filled"));
     let mut slow = a
-        .xm_command(&["migrate", "-l", "--bandwidth", "30M", "-p", &b.port.to_string(), "web", &b.address])
+        .xm_command(&[
+            "migrate",
+            "-l",
+            "--bandwidth",
+            "30M",
+            "-p",
+            &b.port.to_string(),
+            "web",
+            &b.address,
+        ])
         .stdout(std::process::Stdio::null())
         .stderr(std::process::Stdio::null())
         .spawn()
@@ -80,11 +89,18 @@ fn check_host_says_which_entry() {
     let host = Host::prepare("(xend-relocation-hosts-allow '10.0.0.0/24 ^192\\\\.0\\\\.2\\\\.1$')");
     let check = |address: &str| {
         let config = host.path("xend-config.sxp");
-        let output = Command::new(RELOCD).args(["check-host", address, "--config"]).arg(config).output().unwrap();
+        let output = Command::new(RELOCD)
+            .args(["check-host", address, "--config"])
+            .arg(config)
+            .output()
+            .unwrap();
         (output.status.code(), text(&output))
     };
     let (code, said) = check("10.0.0.7");
-    assert!(code == Some(0) && said.contains("allowed by entry '10.0.0.0/24'"), "{said}");
+    assert!(
+        code == Some(0) && said.contains("allowed by entry '10.0.0.0/24'"),
+        "{said}"
+    );
     let (code, said) = check("::ffff:192.0.2.1");
     assert!(code == Some(0) && said.contains("^192"), "{said}");
     let (code, said) = check("10.0.1.7");
@@ -92,8 +108,16 @@ fn check_host_says_which_entry() {
     assert_eq!(check("nonsense").0, Some(2));
     for format in ["nft", "iptables"] {
         let config = host.path("xend-config.sxp");
-        let output = Command::new(RELOCD).args(["firewall", "--format", format, "--config"]).arg(config).output().unwrap();
-        assert!(output.status.success() && text(&output).contains("10.0.0.0/24"), "{}", text(&output));
+        let output = Command::new(RELOCD)
+            .args(["firewall", "--format", format, "--config"])
+            .arg(config)
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success() && text(&output).contains("10.0.0.0/24"),
+            "{}",
+            text(&output)
+        );
     }
 }
 
@@ -105,10 +129,18 @@ fn ports_and_sockets_that_can_not_be_had() {
     second.configure("");
     let output = second.run_to_end();
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output).contains("another program has this port"), "{}", text(&output));
+    assert!(
+        text(&output).contains("another program has this port"),
+        "{}",
+        text(&output)
+    );
     let output = first.run_to_end();
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output).contains("another relocd answers there"), "{}", text(&output));
+    assert!(
+        text(&output).contains("another relocd answers there"),
+        "{}",
+        text(&output)
+    );
     assert!(first.says(b"help\n").starts_with("(ok"));
     // The socket is the operator's alone.
     let mode = fs::metadata(first.path("control")).unwrap().permissions().mode();
@@ -122,7 +154,10 @@ fn ports_and_sockets_that_can_not_be_had() {
 fn xm_without_a_daemon() {
     let host = Host::prepare("");
     let said = host.fails(3, &["list"]);
-    assert!(said.contains("can't connect to relocd") && said.contains("systemctl status relocd"), "{said}");
+    assert!(
+        said.contains("can't connect to relocd") && said.contains("systemctl status relocd"),
+        "{said}"
+    );
     assert_eq!(host.xm(&["frobnicate"]).status.code(), Some(2));
 }
 

@@ -70,7 +70,10 @@ fn an_xend_that_wants_to_relocate_is_refused_in_its_own_words() {
     let host = Host::start();
     let said = host.says(b"receive\n");
     // What an xend's sender looks for: ^\(err\s\(type\s(.+)\)\s\(value\s'(.+)'\)\)
-    assert!(said.starts_with("(err (type ") && said.contains(") (value '") && said.ends_with("'))\n"), "{said}");
+    assert!(
+        said.starts_with("(err (type ") && said.contains(") (value '") && said.ends_with("'))\n"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -127,18 +130,50 @@ fn relocations_that_make_no_sense_are_refused() {
         ("(relocate)".to_owned(), "relocate: "),
         (format!("(relocate (id x) (mode live) {domain} {facts})"), "id"),
         (format!("(relocate (id {id}) (mode sideways) {domain} {facts})"), "mode"),
-        (format!("(relocate (id {id}) (mode live) (config nothing) {facts})"), "expected (domain ...)"),
-        (format!("(relocate (id {id}) (mode live) (config (domain (name a/b) (uuid {id}) (memory 16))) {facts})"), "name"),
-        (format!("(relocate (id {id}) (mode live) (config (domain (name a) (uuid {id}) (memory 99999999999999999999))) {facts})"), "memory"),
+        (
+            format!("(relocate (id {id}) (mode live) (config nothing) {facts})"),
+            "expected (domain ...)",
+        ),
+        (
+            format!("(relocate (id {id}) (mode live) (config (domain (name a/b) (uuid {id}) (memory 16))) {facts})"),
+            "name",
+        ),
+        (
+            format!(
+                "(relocate (id {id}) (mode live) (config (domain (name a) (uuid {id}) (memory 99999999999999999999))) {facts})"
+            ),
+            "memory",
+        ),
         (format!("(relocate (id {id}) (mode live) {domain})"), "host"),
-        (format!("(relocate (id {id}) (mode live) {domain} {})", facts.replace("riscv64", "x86_64")), "architecture"),
-        (format!("(relocate (id {id}) (mode live) {domain} {})", facts.replace("embedded", "xl")), "toolstack"),
-        (format!("(relocate (id {id}) (mode live) {domain} {})", facts.replace("rv64ima", "svm")), "virtualization"),
+        (
+            format!(
+                "(relocate (id {id}) (mode live) {domain} {})",
+                facts.replace("riscv64", "x86_64")
+            ),
+            "architecture",
+        ),
+        (
+            format!(
+                "(relocate (id {id}) (mode live) {domain} {})",
+                facts.replace("embedded", "xl")
+            ),
+            "toolstack",
+        ),
+        (
+            format!(
+                "(relocate (id {id}) (mode live) {domain} {})",
+                facts.replace("rv64ima", "svm")
+            ),
+            "virtualization",
+        ),
         ("(hello (protocol other) (versions 1))".to_owned(), "version 1"),
         ("(hello (protocol relocd) (versions 7 8))".to_owned(), "version 1"),
     ] {
         let said = host.says(format!("{message}\n").as_bytes());
-        assert!(said.starts_with("(err ") && said.contains(expected), "{message}: {said}");
+        assert!(
+            said.starts_with("(err ") && said.contains(expected),
+            "{message}: {said}"
+        );
     }
     // One that was never here.
     let said = host.says(format!("(outcome (id {id}))\n").as_bytes());
@@ -150,16 +185,29 @@ fn relocations_that_make_no_sense_are_refused() {
 fn frames_that_are_wrong_leave_nothing() {
     let host = Host::start();
     let facts = "(host (name far) (toolstack embedded) (version 1) (architecture riscv64) (virtualization rv64ima) (free-memory-kib 1) (total-memory-kib 1) (processors 1))";
-    for (number, frames) in [vec![], vec![0; 24], vec![0xff; 100], b"GET / HTTP/1.0\r\n\r\n at length and more".to_vec()].into_iter().enumerate() {
+    for (number, frames) in [
+        vec![],
+        vec![0; 24],
+        vec![0xff; 100],
+        b"GET / HTTP/1.0\r\n\r\n at length and more".to_vec(),
+    ]
+    .into_iter()
+    .enumerate()
+    {
         let id = format!("4f1c2f0e-6f4c-4d0c-aa53-{number:012}");
         let mut stream = host.connect();
-        let message = format!("(relocate (id {id}) (mode live) (config (domain (name web) (uuid {id}) (memory 16) (image (embedded)))) {facts})\n");
+        let message = format!(
+            "(relocate (id {id}) (mode live) (config (domain (name web) (uuid {id}) (memory 16) (image (embedded)))) {facts})\n"
+        );
         stream.write_all(message.as_bytes()).unwrap();
         assert_eq!(read_line(&mut stream), "(ready relocate (streams 1))\n");
         stream.write_all(&frames).unwrap();
         stream.shutdown(Shutdown::Write).unwrap();
         assert!(read_line(&mut stream).starts_with("(err (type arrival-failed)"));
         host.wait("the end of it", || host.is_empty());
-        assert_eq!(host.says(format!("(outcome (id {id}))\n").as_bytes()), "(ok (outcome (discarded)))\n");
+        assert_eq!(
+            host.says(format!("(outcome (id {id}))\n").as_bytes()),
+            "(ok (outcome (discarded)))\n"
+        );
     }
 }

@@ -11,7 +11,10 @@ fn a_domain_goes_there_live_and_comes_back_offline() {
     a.create("web", 32, "dirty=20 verify=100");
     a.console(|text| !support::ticks(text).is_empty());
     let said = a.migrates(&b, &["-l"]);
-    assert!(said.starts_with(&format!("Domain 'web' now runs on {}", b.address)), "{said}");
+    assert!(
+        said.starts_with(&format!("Domain 'web' now runs on {}", b.address)),
+        "{said}"
+    );
     assert!(a.is_empty() && b.runs());
     b.verify();
     let said = b.migrates(&a, &[]);
@@ -28,7 +31,10 @@ fn a_domain_goes_there_live_and_comes_back_offline() {
 #[test]
 fn back_and_forth_without_a_bad_page_or_a_lost_tick() {
     // The bar is 200; fewer where time is short.
-    let times = std::env::var("RELOCD_SOAK").ok().and_then(|text| text.parse().ok()).unwrap_or(6);
+    let times = std::env::var("RELOCD_SOAK")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(6);
     let (a, b) = (Host::start(), Host::start());
     a.create("web", 64, "dirty=50 verify=100 wss=32");
     a.console(|text| !support::ticks(text).is_empty());
@@ -69,7 +75,10 @@ fn a_dry_run_moves_nothing() {
     a.create("web", 16, "");
     a.migrates(&b, &["-l", "--dry-run"]);
     assert!(a.runs() && b.is_empty());
-    assert!(b.ok(&["status"]).matches("web").count() == 0, "a dry run is not in the journal");
+    assert!(
+        b.ok(&["status"]).matches("web").count() == 0,
+        "a dry run is not in the journal"
+    );
 }
 
 #[test]
@@ -78,6 +87,7 @@ fn json_is_one_object() {
     a.create("web", 16, "");
     let said = a.migrates(&b, &["-l", "--json"]);
     let object: serde_json::Value = serde_json::from_str(&said).unwrap();
+    let object = &object["migrated"];
     assert_eq!(object["mode"], "live", "{said}");
     assert!(object["pages"].as_u64().unwrap() >= 4096, "{said}");
     assert!(object["zero-pages"].as_u64().unwrap() > 3000, "{said}");
@@ -90,7 +100,10 @@ fn a_guest_that_dirties_faster_than_the_link_ends_by_policy() {
     a.console(|text| text.contains("filled"));
     let slow = ["-l", "--bandwidth", "20M", "--max-downtime", "20"];
     let said = a.migrate_fails(&b, &[&slow[..], &["--on-no-convergence", "abort"]].concat());
-    assert!(said.contains("faster than it can be sent") && said.contains("runs on here"), "{said}");
+    assert!(
+        said.contains("faster than it can be sent") && said.contains("runs on here"),
+        "{said}"
+    );
     assert!(a.runs() && b.is_empty());
     a.migrates(&b, &[&slow[..], &["--on-no-convergence", "stop"]].concat());
     assert!(a.is_empty() && b.runs());

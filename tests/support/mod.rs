@@ -57,7 +57,13 @@ impl Host {
     /// A host that has not been started.
     pub fn prepare(extra: &str) -> Host {
         let directory = tempfile::tempdir().unwrap();
-        let host = Host { directory, address: own_address(), port: 18002, child: None, extra: extra.to_owned() };
+        let host = Host {
+            directory,
+            address: own_address(),
+            port: 18002,
+            child: None,
+            extra: extra.to_owned(),
+        };
         host.configure(extra);
         host
     }
@@ -91,7 +97,11 @@ impl Host {
 
     /// Starts the daemon and waits until it answers.
     pub fn run(&mut self) {
-        let log = fs::OpenOptions::new().create(true).append(true).open(self.path("log")).unwrap();
+        let log = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.path("log"))
+            .unwrap();
         self.child = Some(self.command().stdout(Stdio::null()).stderr(log).spawn().unwrap());
         self.wait("the daemon's start", || self.xm(&["info"]).status.success());
     }
@@ -133,7 +143,12 @@ impl Host {
 
     pub fn xm_command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(RELOCD);
-        command.arg0("xm").arg("--control").arg(self.path("control")).args(arguments).stdin(Stdio::null());
+        command
+            .arg0("xm")
+            .arg("--control")
+            .arg(self.path("control"))
+            .args(arguments)
+            .stdin(Stdio::null());
         command
     }
 
@@ -144,27 +159,47 @@ impl Host {
     /// Runs `xm`, which has to succeed; what it prints.
     pub fn ok(&self, arguments: &[&str]) -> String {
         let output = self.xm(arguments);
-        assert!(output.status.success(), "xm {arguments:?}: {}\n{}", text(&output), self.log());
+        assert!(
+            output.status.success(),
+            "xm {arguments:?}: {}\n{}",
+            text(&output),
+            self.log()
+        );
         String::from_utf8(output.stdout).unwrap()
     }
 
     /// Runs `xm`, which has to fail with this exit code; what it says.
     pub fn fails(&self, code: i32, arguments: &[&str]) -> String {
         let output = self.xm(arguments);
-        assert_eq!(output.status.code(), Some(code), "xm {arguments:?}: {}\n{}", text(&output), self.log());
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "xm {arguments:?}: {}\n{}",
+            text(&output),
+            self.log()
+        );
         String::from_utf8(output.stderr).unwrap()
     }
 
     pub fn create(&self, name: &str, memory: u64, extra: &str) {
         let file = self.path("domain.cfg");
-        fs::write(&file, format!("name = '{name}'\nmemory = {memory}\nextra = '{extra}'\n")).unwrap();
+        fs::write(
+            &file,
+            format!("name = '{name}'\nmemory = {memory}\nextra = '{extra}'\n"),
+        )
+        .unwrap();
         self.ok(&["create", file.to_str().unwrap()]);
     }
 
     pub fn migrate<'a>(&'a self, to: &'a Host, options: &[&'a str]) -> Vec<String> {
         let mut arguments: Vec<String> = vec!["migrate".to_owned()];
         arguments.extend(options.iter().map(|option| (*option).to_owned()));
-        arguments.extend(["-p".to_owned(), to.port.to_string(), "web".to_owned(), to.address.clone()]);
+        arguments.extend([
+            "-p".to_owned(),
+            to.port.to_string(),
+            "web".to_owned(),
+            to.address.clone(),
+        ]);
         arguments
     }
 
@@ -173,7 +208,13 @@ impl Host {
         let arguments = self.migrate(to, options);
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let output = self.xm(&arguments);
-        assert!(output.status.success(), "{}\nsource:\n{}\ndestination:\n{}", text(&output), self.log(), to.log());
+        assert!(
+            output.status.success(),
+            "{}\nsource:\n{}\ndestination:\n{}",
+            text(&output),
+            self.log(),
+            to.log()
+        );
         String::from_utf8(output.stdout).unwrap()
     }
 
@@ -188,7 +229,12 @@ impl Host {
     pub fn domains(&self) -> Vec<(String, String)> {
         let list = self.ok(&["list"]);
         let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
-        list.lines().skip(1).map(words).filter(|words| words[0] != "Domain-0").map(|words| (words[0].clone(), words[4].clone())).collect()
+        list.lines()
+            .skip(1)
+            .map(words)
+            .filter(|words| words[0] != "Domain-0")
+            .map(|words| (words[0].clone(), words[4].clone()))
+            .collect()
     }
 
     /// Whether `web` runs here, and alone.
@@ -203,14 +249,23 @@ impl Host {
     pub fn wait(&self, what: &str, mut done: impl FnMut() -> bool) {
         let begun = Instant::now();
         while !done() {
-            assert!(begun.elapsed() < PATIENCE, "{what} does not come about; log:\n{}", self.log());
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "{what} does not come about; log:\n{}",
+                self.log()
+            );
             thread::sleep(Duration::from_millis(20));
         }
     }
 
     /// Reads the console until `done` has seen enough of it.
     pub fn console(&self, done: impl Fn(&str) -> bool) -> String {
-        let mut child = self.xm_command(&["console", "web"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = self
+            .xm_command(&["console", "web"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         let mut out = child.stdout.take().unwrap();
         let (send, receive) = std::sync::mpsc::channel();
         thread::spawn(move || {
@@ -229,7 +284,11 @@ impl Host {
                 child.wait().unwrap();
                 return text;
             }
-            assert!(begun.elapsed() < PATIENCE, "the console only said: {text}\n{}", self.log());
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "the console only said: {text}\n{}",
+                self.log()
+            );
             if let Ok(bytes) = receive.recv_timeout(Duration::from_millis(100)) {
                 seen.extend(bytes);
             }
@@ -239,7 +298,10 @@ impl Host {
     /// Lets the guest check all of its memory twice more: no page may be bad, no tick missing.
     pub fn verify(&self) {
         let cycles = |text: &str| {
-            let line = text.lines().rev().find(|line| line.starts_with("tick ") && line.contains(" bad "));
+            let line = text
+                .lines()
+                .rev()
+                .find(|line| line.starts_with("tick ") && line.contains(" bad "));
             line.and_then(|line| line.split(" cycles ").nth(1)?.split(' ').next()?.parse::<u64>().ok())
         };
         let before = cycles(&self.console(|text| cycles(text).is_some())).unwrap();
@@ -303,9 +365,16 @@ pub fn read_line(stream: &mut impl Read) -> String {
 /// The numbers of the ticks in whole lines.
 pub fn ticks(text: &str) -> Vec<u64> {
     let whole = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
-    whole.lines().filter_map(|line| line.strip_prefix("tick ")?.split(' ').next()?.parse().ok()).collect()
+    whole
+        .lines()
+        .filter_map(|line| line.strip_prefix("tick ")?.split(' ').next()?.parse().ok())
+        .collect()
 }
 
 pub fn text(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
 }

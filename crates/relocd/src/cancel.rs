@@ -34,7 +34,8 @@ impl Cancel {
     /// # Errors
     /// [`ImageError::Cancelled`] with the reason.
     pub fn check(&self) -> Result<(), ImageError> {
-        self.reason().map_or(Ok(()), |reason| Err(ImageError::Cancelled(reason.to_owned())))
+        self.reason()
+            .map_or(Ok(()), |reason| Err(ImageError::Cancelled(reason.to_owned())))
     }
 
     /// For the control path: waits until somebody asks.

@@ -33,7 +33,9 @@ pub fn config(file: &Path) -> ExitCode {
 
 /// `relocd check-host`: 0 if the host is let in, else 1.
 pub fn host(address: IpAddr, file: &Path) -> ExitCode {
-    let Some(config) = load(file) else { return ExitCode::FAILURE };
+    let Some(config) = load(file) else {
+        return ExitCode::FAILURE;
+    };
     let address = address.to_canonical();
     let mut verdict = config.hosts_allow.check(address, &[]);
     let mut found = String::new();
@@ -70,7 +72,9 @@ fn confirmed(address: IpAddr, limit: Duration) -> Vec<String> {
 
 /// `relocd firewall`.
 pub fn firewall(format: FirewallFormat, file: &Path) -> ExitCode {
-    let Some(config) = load(file) else { return ExitCode::FAILURE };
+    let Some(config) = load(file) else {
+        return ExitCode::FAILURE;
+    };
     let rules = match format {
         FirewallFormat::Nft => firewall::nft(&config),
         FirewallFormat::Iptables => firewall::iptables(&config),

@@ -58,7 +58,12 @@ pub struct DaemonArguments {
 impl DaemonArguments {
     /// As the daemon takes them.
     pub fn options(self) -> Options {
-        Options { config: self.config, toolstack: self.toolstack, state_directory: self.state_dir, control: self.control }
+        Options {
+            config: self.config,
+            toolstack: self.toolstack,
+            state_directory: self.state_dir,
+            control: self.control,
+        }
     }
 }
 

@@ -9,6 +9,9 @@ use tokio::{
     time::timeout,
 };
 
+/// Bytes that may be between two hosts, in the buffers of both kernels: a sender that goes on for longer does not listen.
+const MAX_ON_ITS_WAY: usize = 16 << 20;
+
 /// One end of a connection on which S-expressions go back and forth, and image bytes in between.
 ///
 /// Never takes a byte from the connection that is not part of a message: what follows may be an image, read by someone else.
@@ -30,6 +33,9 @@ pub enum ConversationError {
     /// The bytes are no S-expression.
     #[error("{0}")]
     Syntax(sxp::ReadError),
+    /// A message is followed by something else than its newline.
+    #[error("a message does not end with a newline")]
+    NoNewline,
     /// The other end has closed.
     #[error("the other end closed the connection")]
     Closed,
@@ -38,7 +44,10 @@ pub enum ConversationError {
 impl Conversation {
     /// A conversation on a fresh connection.
     pub fn new(stream: TcpStream, limits: sxp::Limits) -> Conversation {
-        Conversation { stream, reader: sxp::Reader::new(limits) }
+        Conversation {
+            stream,
+            reader: sxp::Reader::new(limits),
+        }
     }
 
     /// The next message. `limit` is for all of it: a byte now and then does not prolong it.
@@ -46,7 +55,9 @@ impl Conversation {
     /// # Errors
     /// [`ConversationError`]; after a syntax error the bytes that had come are dropped and the next message may follow, as with xend.
     pub async fn next(&mut self, limit: Duration) -> Result<Sexp, ConversationError> {
-        timeout(limit, self.read()).await.map_err(|_| ConversationError::Timeout(limit))?
+        timeout(limit, self.read())
+            .await
+            .map_err(|_| ConversationError::Timeout(limit))?
     }
 
     async fn read(&mut self) -> Result<Sexp, ConversationError> {
@@ -78,10 +89,16 @@ impl Conversation {
     /// Takes the newline that ends a message of the native protocol: image bytes may come next.
     ///
     /// # Errors
-    /// [`ConversationError`]; [`ConversationError::Closed`] also if something else than a newline follows.
+    /// [`ConversationError`].
     pub async fn end_of_line(&mut self, limit: Duration) -> Result<(), ConversationError> {
-        let byte = timeout(limit, self.stream.read_u8()).await.map_err(|_| ConversationError::Timeout(limit))??;
-        if byte == b'\n' { Ok(()) } else { Err(ConversationError::Closed) }
+        let byte = timeout(limit, self.stream.read_u8())
+            .await
+            .map_err(|_| ConversationError::Timeout(limit))??;
+        if byte == b'\n' {
+            Ok(())
+        } else {
+            Err(ConversationError::NoNewline)
+        }
     }
 
     /// The next message of the native protocol, with its newline.
@@ -99,18 +116,26 @@ impl Conversation {
     /// # Errors
     /// [`ConversationError`] if the connection fails, or the other end takes nothing for `limit`.
     pub async fn send(&mut self, line: &[u8], limit: Duration) -> Result<(), ConversationError> {
-        timeout(limit, self.stream.write_all(line)).await.map_err(|_| ConversationError::Timeout(limit))??;
+        timeout(limit, self.stream.write_all(line))
+            .await
+            .map_err(|_| ConversationError::Timeout(limit))??;
         Ok(())
     }
 
     /// Says a last word, and sees to it that it is not lost: a socket that is closed with unread bytes resets the connection, and the reset may
-    /// overtake the word. So what still comes is read and dropped, for `limit` at most.
+    /// overtake the word. So what still comes is read and dropped, for `limit` at most, and no more than what may have been on its way.
     pub async fn last_word(mut self, line: &[u8], limit: Duration) {
         let farewell = async {
             self.stream.write_all(line).await?;
             self.stream.shutdown().await?;
             let mut sink = vec![0; 64 << 10];
-            while self.stream.read(&mut sink).await? != 0 {}
+            let mut dropped = 0;
+            while dropped < MAX_ON_ITS_WAY {
+                match self.stream.read(&mut sink).await? {
+                    0 => break,
+                    count => dropped += count,
+                }
+            }
             Ok::<(), io::Error>(())
         };
         // Whatever goes wrong here, the relocation has been decided already.

@@ -82,8 +82,10 @@ pub fn run(options: Options) -> Result<(), StartError> {
     let io_error = |what| move |source| StartError::Io { what, source };
     // Before any thread, so that none of them is ended by a signal.
     let signals = system::signals().map_err(io_error("setting signal handlers"))?;
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(io_error("starting the runtime"))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(io_error("starting the runtime"))?;
     system::watchdog(runtime.handle().clone());
     let result = runtime.block_on(serve(options, loaded.config, &logging, signals));
     // A machine's answer may still be waited for: that is bounded, and nobody's business any more.

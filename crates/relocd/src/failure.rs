@@ -27,7 +27,12 @@ impl Tell for Failure {
 
 /// A failure of a kind, in words.
 pub fn simple(kind: &str, value: impl Into<String>) -> Failure {
-    Failure { r#type: kind.to_owned(), value: value.into(), domain_state: None, next: None }
+    Failure {
+        r#type: kind.to_owned(),
+        value: value.into(),
+        domain_state: None,
+        next: None,
+    }
 }
 
 /// The toolstack's.

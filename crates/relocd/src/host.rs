@@ -8,7 +8,7 @@ use std::{
 
 use config::Config;
 use peer::control::Failure;
-use toolstack::{Domain, DomainId, Toolstack};
+use toolstack::{DEPARTING_PREFIX, Domain, DomainId, Toolstack};
 
 use crate::{
     blocking::blocking,
@@ -112,10 +112,12 @@ impl Host {
     /// The toolstack's.
     pub async fn domains(&self) -> Result<Vec<Domain>, Failure> {
         let toolstack = Arc::clone(&self.toolstack);
-        blocking(move || toolstack.domains()).await.map_err(|error| failure::toolstack(&error))
+        blocking(move || toolstack.domains())
+            .await
+            .map_err(|error| failure::toolstack(&error))
     }
 
-    /// The domain that an operator means: a number, or a name.
+    /// The domain that an operator means: a number, or a name, also of a domain that departs.
     ///
     /// # Errors
     /// `no-domain` if there is none; the toolstack's.
@@ -127,10 +129,15 @@ impl Host {
         let domains = self.domains().await?;
         let found = match id {
             Some(id) => domains.into_iter().find(|domain| domain.id == id),
-            None => domains.into_iter().find(|domain| domain.name == wanted),
+            None => {
+                let departing = format!("{DEPARTING_PREFIX}{wanted}");
+                let named = |name: &str| domains.iter().find(|domain| domain.name == name).cloned();
+                named(wanted).or_else(|| named(&departing))
+            }
         };
         found.ok_or_else(|| {
-            failure::simple("no-domain", format!("Domain '{wanted}' does not exist.")).next("xm list shows what there is")
+            failure::simple("no-domain", format!("Domain '{wanted}' does not exist."))
+                .next("xm list shows what there is")
         })
     }
 }

@@ -95,7 +95,9 @@ impl Entry {
 
 /// Seconds since 1970.
 pub fn unix_seconds() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }
 
 /// Why a record could not be written or read.
@@ -146,7 +148,10 @@ impl Journal {
         entry.updated = unix_seconds();
         let path = self.path(entry.id, entry.direction);
         let new = path.with_extension("new");
-        let text = sxp::to_sexp(&*entry).map_err(|error| JournalError::Foreign { path: path.clone(), what: error.to_string() })?;
+        let text = sxp::to_sexp(&*entry).map_err(|error| JournalError::Foreign {
+            path: path.clone(),
+            what: error.to_string(),
+        })?;
         let mut bytes = b"(relocation".to_vec();
         if let sexp::Sexp::List(fields) = &text {
             for field in fields {
@@ -205,7 +210,10 @@ impl Journal {
             match path.extension().and_then(|extension| extension.to_str()) {
                 Some("sxp") => match read(&path) {
                     Ok(entry) if self.path(entry.id, entry.direction) == path => entries.push(entry),
-                    Ok(_) => faults.push(JournalError::Foreign { path, what: "the name is not the record's".to_owned() }),
+                    Ok(_) => faults.push(JournalError::Foreign {
+                        path,
+                        what: "the name is not the record's".to_owned(),
+                    }),
                     Err(fault) => faults.push(fault),
                 },
                 // What a crash left of a write: the record beside it counts.
@@ -253,7 +261,10 @@ fn read(path: &Path) -> Result<Entry, JournalError> {
     File::open(path)
         .and_then(|file| file.take(MAX_RECORD).read_to_end(&mut bytes))
         .map_err(io_error(path, "reading the record"))?;
-    let foreign = |what: String| JournalError::Foreign { path: path.to_owned(), what };
+    let foreign = |what: String| JournalError::Foreign {
+        path: path.to_owned(),
+        what,
+    };
     let mut reader = sxp::Reader::new(sxp::Limits::default());
     let (used, value) = reader.feed(&bytes).map_err(|error| foreign(error.to_string()))?;
     // The newline is the last byte of a whole record.
@@ -263,9 +274,13 @@ fn read(path: &Path) -> Result<Entry, JournalError> {
     };
     match fields.split_first() {
         Some((sexp::Sexp::Atom(sexp::Atom::S(word)), fields)) if word == "relocation" => {
-            let entry: Entry = sxp::from_sexp(&sexp::Sexp::List(fields.to_vec())).map_err(|error| foreign(error.to_string()))?;
+            let entry: Entry =
+                sxp::from_sexp(&sexp::Sexp::List(fields.to_vec())).map_err(|error| foreign(error.to_string()))?;
             if entry.version != VERSION {
-                return Err(foreign(format!("version {}, this program knows {VERSION}", entry.version)));
+                return Err(foreign(format!(
+                    "version {}, this program knows {VERSION}",
+                    entry.version
+                )));
             }
             Ok(entry)
         }
@@ -278,7 +293,15 @@ mod tests {
     use super::*;
 
     fn entry() -> Entry {
-        Entry::new(Uuid::new_v4(), Direction::Out, "it's web", Uuid::new_v4(), "10.0.0.2:8002", "live", "sending")
+        Entry::new(
+            Uuid::new_v4(),
+            Direction::Out,
+            "it's web",
+            Uuid::new_v4(),
+            "10.0.0.2:8002",
+            "live",
+            "sending",
+        )
     }
 
     #[test]
@@ -332,7 +355,9 @@ mod tests {
         journal.expire(Duration::from_secs(3600), |_| true).unwrap();
         assert_eq!(journal.all().unwrap().0.len(), 1);
         let path = journal.path(entry.id, entry.direction);
-        let old = fs::read_to_string(&path).unwrap().replace(&format!("(updated {})", entry.updated), "(updated 5)");
+        let old = fs::read_to_string(&path)
+            .unwrap()
+            .replace(&format!("(updated {})", entry.updated), "(updated 5)");
         fs::write(&path, old).unwrap();
         journal.expire(Duration::from_secs(3600), |_| false).unwrap();
         assert_eq!(journal.all().unwrap().0.len(), 1);

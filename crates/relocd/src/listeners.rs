@@ -50,7 +50,11 @@ impl Listeners {
     /// # Errors
     /// [`ListenError`]; then everything is as before.
     pub fn apply(&mut self, host: &Arc<Host>, config: &Config) -> Result<(), ListenError> {
-        let wanted = if config.relocation_server { addresses(config)? } else { Vec::new() };
+        let wanted = if config.relocation_server {
+            addresses(config)?
+        } else {
+            Vec::new()
+        };
         let mut new = Vec::new();
         for address in &wanted {
             if !self.bound.iter().any(|(bound, _)| bound == address) {
@@ -88,7 +92,13 @@ fn addresses(config: &Config) -> Result<Vec<SocketAddr>, ListenError> {
         ListenAddress::All => vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))],
         ListenAddress::Address(address) => vec![SocketAddr::new(*address, port)],
         ListenAddress::Name(name) => {
-            let found = interface(name).or_else(|| (name.as_str(), port).to_socket_addrs().ok()?.next().map(|found| found.ip()));
+            let found = interface(name).or_else(|| {
+                (name.as_str(), port)
+                    .to_socket_addrs()
+                    .ok()?
+                    .next()
+                    .map(|found| found.ip())
+            });
             let address = found.ok_or_else(|| ListenError::NoAddress(name.clone()))?;
             vec![SocketAddr::new(address, port)]
         }
@@ -124,7 +134,11 @@ fn bind(address: SocketAddr) -> Result<TcpListener, ListenError> {
     };
     let opened = match open(address) {
         // A host without IPv6.
-        Err(error) if address.is_ipv6() && address.ip().is_unspecified() && error.raw_os_error() == Some(nix::libc::EAFNOSUPPORT) => {
+        Err(error)
+            if address.is_ipv6()
+                && address.ip().is_unspecified()
+                && error.raw_os_error() == Some(nix::libc::EAFNOSUPPORT) =>
+        {
             open(SocketAddr::from(([0, 0, 0, 0], address.port())))
         }
         opened => opened,

@@ -33,7 +33,10 @@ impl<'a> MakeWriter<'a> for Journald {
     type Writer = Prefixed;
 
     fn make_writer(&'a self) -> Prefixed {
-        Prefixed { prefix: "<6>", line: Vec::new() }
+        Prefixed {
+            prefix: "<6>",
+            line: Vec::new(),
+        }
     }
 
     fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> Prefixed {
@@ -43,7 +46,10 @@ impl<'a> MakeWriter<'a> for Journald {
             Level::INFO => "<6>",
             Level::DEBUG | Level::TRACE => "<7>",
         };
-        Prefixed { prefix, line: Vec::new() }
+        Prefixed {
+            prefix,
+            line: Vec::new(),
+        }
     }
 }
 
@@ -102,13 +108,32 @@ pub fn start(config: &Config) -> Logging {
     let under_journald = std::env::var_os("JOURNAL_STREAM").is_some();
     let terminal = io::stderr().is_terminal();
     let stderr: Box<dyn Layer<_> + Send + Sync> = if under_journald {
-        Box::new(fmt::layer().without_time().with_level(false).with_target(false).with_ansi(false).with_writer(Journald))
+        Box::new(
+            fmt::layer()
+                .without_time()
+                .with_level(false)
+                .with_target(false)
+                .with_ansi(false)
+                .with_writer(Journald),
+        )
     } else {
-        Box::new(fmt::layer().with_target(false).with_ansi(terminal).with_writer(io::stderr))
+        Box::new(
+            fmt::layer()
+                .with_target(false)
+                .with_ansi(terminal)
+                .with_writer(io::stderr),
+        )
     };
-    let to_file = fmt::layer().with_target(false).with_ansi(false).with_writer(file.clone());
+    let to_file = fmt::layer()
+        .with_target(false)
+        .with_ansi(false)
+        .with_writer(file.clone());
     // A second start in one process (tests) keeps the first one's log.
-    let _ = tracing_subscriber::registry().with(level).with(stderr).with(to_file).try_init();
+    let _ = tracing_subscriber::registry()
+        .with(level)
+        .with(stderr)
+        .with(to_file)
+        .try_init();
     let logging = Logging { level: handle, file };
     logging.apply(config);
     logging

@@ -99,8 +99,13 @@ async fn connection(host: &Arc<Host>, stream: TcpStream, peer: SocketAddr, full:
         // As xend: closed without a byte.
         return Ok(());
     };
-    let conversation =
-        Conversation::new(stream, sxp::Limits { max_bytes: limits.max_message, max_depth: MAX_DEPTH });
+    let conversation = Conversation::new(
+        stream,
+        sxp::Limits {
+            max_bytes: limits.max_message,
+            max_depth: MAX_DEPTH,
+        },
+    );
     if full {
         tracing::warn!(%address, limit = limits.max_connections, "too many connections: refused");
         let text = format!("busy: {} connections are waiting already", limits.max_connections);
@@ -137,7 +142,13 @@ async fn allowed(host: &Arc<Host>, address: IpAddr, lookup: Duration) -> Option<
     }
 }
 
-async fn converse(host: &Arc<Host>, mut conversation: Conversation, peer: &str, entry: &str, place: Place) -> io::Result<()> {
+async fn converse(
+    host: &Arc<Host>,
+    mut conversation: Conversation,
+    peer: &str,
+    entry: &str,
+    place: Place,
+) -> io::Result<()> {
     let mut place = Some(place);
     let mut faults = 0;
     loop {
@@ -165,7 +176,10 @@ async fn converse(host: &Arc<Host>, mut conversation: Conversation, peer: &str, 
             Ok(Request::Help) => HELP_REPLY.to_vec(),
             Ok(Request::Quit) => return Ok(()),
             Ok(Request::Receive | Request::SslReceive) => {
-                tracing::warn!(peer, "an xend wants to relocate a domain to here: not supported by this version");
+                tracing::warn!(
+                    peer,
+                    "an xend wants to relocate a domain to here: not supported by this version"
+                );
                 let line = request::xend_refusal("this relocd does not take domains from xend yet");
                 conversation.refuse(&line).await;
                 return Ok(());
@@ -208,17 +222,29 @@ async fn converse(host: &Arc<Host>, mut conversation: Conversation, peer: &str, 
 }
 
 fn to_line(reply: &Reply) -> Vec<u8> {
-    reply.to_line().unwrap_or_else(|error| request::error_line("internal", &error.to_string()))
+    reply
+        .to_line()
+        .unwrap_or_else(|error| request::error_line("internal", &error.to_string()))
 }
 
 async fn greet(host: &Arc<Host>, hello: &peer::native::message::Hello) -> Reply {
     if hello.protocol != peer::native::message::PROTOCOL || !hello.versions.contains(&VERSION) {
         let text = format!("this relocd speaks version {VERSION} of the relocd protocol");
-        return Reply::Err(Refused { word: "version".to_owned(), text });
+        return Reply::Err(Refused {
+            word: "version".to_owned(),
+            text,
+        });
     }
     let toolstack = Arc::clone(&host.toolstack);
     match blocking(move || toolstack.host()).await {
-        Ok(facts) => Reply::Hello(HelloReply { version: VERSION, features: Vec::new(), host: facts }),
-        Err(error) => Reply::Err(Refused { word: "toolstack".to_owned(), text: error.to_string() }),
+        Ok(facts) => Reply::Hello(HelloReply {
+            version: VERSION,
+            features: Vec::new(),
+            host: facts,
+        }),
+        Err(error) => Reply::Err(Refused {
+            word: "toolstack".to_owned(),
+            text: error.to_string(),
+        }),
     }
 }

@@ -116,7 +116,11 @@ async fn arriving(host: &Arc<Host>, mut entry: Entry) {
     let found = blocking(move || {
         let arrived = toolstack.find_arrived(uuid, id)?;
         // The unpause may have come just before the crash.
-        let running = toolstack.domains()?.into_iter().find(|domain| domain.uuid == uuid).map(|domain| domain.id);
+        let running = toolstack
+            .domains()?
+            .into_iter()
+            .find(|domain| domain.uuid == uuid)
+            .map(|domain| domain.id);
         Ok::<_, toolstack::ToolstackError>((arrived, running))
     })
     .await;
@@ -137,7 +141,9 @@ async fn arriving(host: &Arc<Host>, mut entry: Entry) {
         return;
     };
     let incoming = Arc::new(incoming);
-    let Some(booked) = book(host, &entry, Some(Arc::clone(&incoming))) else { return };
+    let Some(booked) = book(host, &entry, Some(Arc::clone(&incoming))) else {
+        return;
+    };
     if lost {
         let reason = "it was committed to this host, but is not here: it may have run and ended, or this host may have been restarted";
         tracing::error!("{reason}");

@@ -129,7 +129,9 @@ pub struct Booked {
 
 impl Drop for Booked {
     fn drop(&mut self) {
-        lock(&self.books.running).relocations.remove(&(self.relocation.id, self.relocation.direction));
+        lock(&self.books.running)
+            .relocations
+            .remove(&(self.relocation.id, self.relocation.direction));
     }
 }
 
@@ -151,7 +153,11 @@ impl Relocations {
                 Direction::In => "incoming",
                 Direction::Out => "outgoing",
             };
-            return Err(Conflict::Busy { running: count, limit, direction });
+            return Err(Conflict::Busy {
+                running: count,
+                limit,
+                direction,
+            });
         }
         if running.relocations.contains_key(&(relocation.id, direction)) {
             return Err(Conflict::SameId(relocation.id));
@@ -161,8 +167,13 @@ impl Relocations {
             return Err(Conflict::SameDomain(relocation.domain));
         }
         let relocation = Arc::new(relocation);
-        running.relocations.insert((relocation.id, direction), Arc::clone(&relocation));
-        Ok(Booked { relocation, books: Arc::clone(self) })
+        running
+            .relocations
+            .insert((relocation.id, direction), Arc::clone(&relocation));
+        Ok(Booked {
+            relocation,
+            books: Arc::clone(self),
+        })
     }
 
     /// A relocation that runs.
@@ -177,7 +188,11 @@ impl Relocations {
 
     /// KiB promised to arriving domains.
     pub fn reserved_kib(&self) -> u64 {
-        lock(&self.running).relocations.values().map(|relocation| relocation.reserved_kib).sum()
+        lock(&self.running)
+            .relocations
+            .values()
+            .map(|relocation| relocation.reserved_kib)
+            .sum()
     }
 
     /// Lets no new one begin, and asks all that run to stop.

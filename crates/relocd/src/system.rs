@@ -53,7 +53,9 @@ pub fn notify_reloading() {
 
 /// Feeds the service manager's watchdog, if it has one, for as long as the async runtime answers: a daemon that hangs is to be restarted.
 pub fn watchdog(runtime: tokio::runtime::Handle) {
-    let Some(period) = sd_notify::watchdog_enabled() else { return };
+    let Some(period) = sd_notify::watchdog_enabled() else {
+        return;
+    };
     let feed = move || {
         loop {
             let (alive, answered) = std::sync::mpsc::channel();

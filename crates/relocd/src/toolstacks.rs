@@ -47,5 +47,8 @@ pub fn open(choice: Choice, config: &Config, state_directory: &Path) -> Result<A
 }
 
 fn unsupported(toolstack: &'static str) -> Result<Arc<dyn Toolstack>, ToolstackError> {
-    Err(ToolstackError::Unsupported { toolstack, what: "be used in this version; use --toolstack embedded" })
+    Err(ToolstackError::Unsupported {
+        toolstack,
+        what: "be used in this version; use --toolstack embedded",
+    })
 }

@@ -23,6 +23,9 @@ pub type DomainId = u32;
 /// Result of a toolstack's call.
 pub type Result<T> = std::result::Result<T, ToolstackError>;
 
+/// What stands before a domain's name while it departs, as xend did it.
+pub const DEPARTING_PREFIX: &str = "migrating-";
+
 /// What a domain does at the moment, in the words of `xm list`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DomainState {
@@ -61,7 +64,7 @@ impl DomainState {
 pub struct Domain {
     /// Its number here.
     pub id: DomainId,
-    /// Its present name here: `migrating-NAME` while it departs, as xend did it.
+    /// Its present name here: with [`DEPARTING_PREFIX`] while it departs.
     pub name: String,
     /// Its identity everywhere.
     pub uuid: Uuid,

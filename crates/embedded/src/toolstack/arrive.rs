@@ -36,7 +36,9 @@ fn start(image: &mut dyn ImageSource) -> std::result::Result<(), ImageError> {
             "the image is of a guest of type {:#x}: the embedded toolstack can't run it",
             header.guest
         ))),
-        _ => Err(ImageError::Order("an image that does not begin with its start".to_owned())),
+        _ => Err(ImageError::Order(
+            "an image that does not begin with its start".to_owned(),
+        )),
     }
 }
 

@@ -10,8 +10,8 @@ use domain::{DomainConfig, GuestKind, HostFacts};
 use image::{DomainHeader, ImageSink, Item, record::RecordType};
 use precopy::SystemClock;
 use toolstack::{
-    Arrival, Arrived, Departed, Departure, Domain, DomainId, DomainState, Mode, Observer, Result, Settings, Toolstack,
-    ToolstackError,
+    Arrival, Arrived, DEPARTING_PREFIX, Departed, Departure, Domain, DomainId, DomainState, Mode, Observer, Result,
+    Settings, Toolstack, ToolstackError,
 };
 use uuid::Uuid;
 
@@ -254,7 +254,7 @@ impl Found {
         let departs = matches!(self.phase, Phase::Departing { .. } | Phase::Suspended { .. });
         // As xend named a domain on its way out.
         let name = if departs {
-            format!("migrating-{}", self.config.name)
+            format!("{DEPARTING_PREFIX}{}", self.config.name)
         } else {
             self.config.name.clone()
         };

@@ -67,7 +67,10 @@ async fn operator(host: Arc<Host>, mut stream: UnixStream) {
 
 async fn read_request(stream: &mut UnixStream) -> Result<Request, Failure> {
     let wrong = |error: &dyn std::fmt::Display| failure::simple("request", format!("not a request: {error}"));
-    let limits = sxp::Limits { max_bytes: peer::control::MAX_REQUEST, max_depth: 32 };
+    let limits = sxp::Limits {
+        max_bytes: peer::control::MAX_REQUEST,
+        max_depth: 32,
+    };
     let mut reader = sxp::Reader::new(limits);
     let mut buffer = [0; 4096];
     loop {
@@ -89,7 +92,9 @@ async fn read_request(stream: &mut UnixStream) -> Result<Request, Failure> {
 async fn send(stream: &mut UnixStream, reply: &impl Serialize) -> std::io::Result<()> {
     let value = sxp::to_sexp(reply).map_err(std::io::Error::other)?;
     let line = peer::request::line(&value);
-    timeout(REQUEST_TIME, stream.write_all(&line)).await.map_err(|_| std::io::ErrorKind::TimedOut)?
+    timeout(REQUEST_TIME, stream.write_all(&line))
+        .await
+        .map_err(|_| std::io::ErrorKind::TimedOut)?
 }
 
 async fn answer(host: &Arc<Host>, request: Request) -> Result<Reply, Failure> {
@@ -97,7 +102,8 @@ async fn answer(host: &Arc<Host>, request: Request) -> Result<Reply, Failure> {
         Request::List { domain, long } => list(host, domain.as_deref(), long).await,
         Request::Info => info(host).await,
         Request::Create { config } => {
-            let config = DomainConfig::from_sxp(&config.0).map_err(|error| failure::simple("config", error.to_string()))?;
+            let config =
+                DomainConfig::from_sxp(&config.0).map_err(|error| failure::simple("config", error.to_string()))?;
             let toolstack = Arc::clone(&host.toolstack);
             let name = config.name.clone();
             let created = blocking(move || toolstack.create(&config)).await;
@@ -108,7 +114,11 @@ async fn answer(host: &Arc<Host>, request: Request) -> Result<Reply, Failure> {
         Request::Destroy { domain } => act(host, &domain, "destroyed", |toolstack, id| toolstack.destroy(id)).await,
         Request::Pause { domain } => act(host, &domain, "paused", |toolstack, id| toolstack.pause(id)).await,
         Request::Unpause { domain } => act(host, &domain, "unpaused", |toolstack, id| toolstack.unpause(id)).await,
-        Request::Resolve { id, decision, yes_i_know } => status::resolve(host, id, decision, yes_i_know).await,
+        Request::Resolve {
+            id,
+            decision,
+            yes_i_know,
+        } => status::resolve(host, id, decision, yes_i_know).await,
         Request::Status => status::status(host).await,
         Request::Migrate(_) | Request::Console { .. } => {
             Err(failure::simple("internal", "this request goes another way"))
@@ -124,7 +134,9 @@ async fn act(
 ) -> Result<Reply, Failure> {
     let domain = host.find_domain(wanted).await?;
     let toolstack = Arc::clone(&host.toolstack);
-    blocking(move || action(&*toolstack, domain.id)).await.map_err(|error| failure::toolstack(&error))?;
+    blocking(move || action(&*toolstack, domain.id))
+        .await
+        .map_err(|error| failure::toolstack(&error))?;
     tracing::info!(domid = domain.id, name = domain.name, "domain {done}");
     Ok(Reply::Done)
 }
@@ -168,7 +180,9 @@ fn domain_line(domain: &Domain, config: Option<sxp::Raw>) -> DomainLine {
 
 async fn facts(host: &Arc<Host>) -> Result<domain::HostFacts, Failure> {
     let toolstack = Arc::clone(&host.toolstack);
-    blocking(move || toolstack.host()).await.map_err(|error| failure::toolstack(&error))
+    blocking(move || toolstack.host())
+        .await
+        .map_err(|error| failure::toolstack(&error))
 }
 
 /// What xend shows first: the host itself.

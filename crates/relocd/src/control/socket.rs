@@ -1,8 +1,7 @@
 //! The socket itself: who owns it, and who may speak.
 
 use std::{
-    fs,
-    io,
+    fs, io,
     os::unix::{
         fs::{DirBuilderExt, FileTypeExt, PermissionsExt},
         net::UnixStream as StdUnixStream,
@@ -51,8 +50,15 @@ pub fn bind(path: &Path) -> Result<UnixListener, ControlError> {
         Ok(_) => fs::remove_file(path).map_err(io_error("removing the old one"))?,
         Err(_) => {}
     }
-    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty() && !parent.exists()) {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(io_error("making its directory"))?;
+    if let Some(parent) = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty() && !parent.exists())
+    {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(parent)
+            .map_err(io_error("making its directory"))?;
     }
     let listener = UnixListener::bind(path).map_err(io_error("binding it"))?;
     // Who comes before this line is stopped by the check of credentials.
@@ -66,7 +72,9 @@ pub fn bind(path: &Path) -> Result<UnixListener, ControlError> {
 /// [`Failure`] for anyone else.
 pub fn check_credentials(stream: &UnixStream) -> Result<(), Failure> {
     let refused = |who: String| failure::simple("permission", format!("{who} may not give orders to relocd"));
-    let credentials = stream.peer_cred().map_err(|error| refused(format!("somebody unknown ({error})")))?;
+    let credentials = stream
+        .peer_cred()
+        .map_err(|error| refused(format!("somebody unknown ({error})")))?;
     let own = nix::unistd::geteuid().as_raw();
     match credentials.uid() {
         uid if uid == 0 || uid == own => Ok(()),

@@ -26,8 +26,11 @@ pub async fn status(host: &Arc<Host>) -> Result<Reply, Failure> {
     let (entries, faults) = read.map_err(|error| failure::simple("journal", error.to_string()))?;
     let running = host.relocations.all();
     let mut lines: Vec<RelocationLine> = running.iter().map(|relocation| running_line(relocation)).collect();
-    let is_running =
-        |entry: &Entry| running.iter().any(|other| other.id == entry.id && other.direction == entry.direction);
+    let is_running = |entry: &Entry| {
+        running
+            .iter()
+            .any(|other| other.id == entry.id && other.direction == entry.direction)
+    };
     lines.extend(entries.into_iter().filter(|entry| !is_running(entry)).map(journal_line));
     for fault in faults {
         tracing::error!("{fault}");
@@ -72,11 +75,17 @@ fn journal_line(entry: Entry) -> RelocationLine {
 /// If there is nothing to decide, or what the operator wants is dangerous and was not confirmed.
 pub async fn resolve(host: &Arc<Host>, id: Uuid, decision: Decision, yes_i_know: bool) -> Result<Reply, Failure> {
     let Some(relocation) = host.relocations.find(id, Direction::Out) else {
-        return Err(failure::simple("no-relocation", format!("no outgoing relocation {id} waits for a decision"))
-            .next("xm status lists the relocations and their states"));
+        return Err(failure::simple(
+            "no-relocation",
+            format!("no outgoing relocation {id} waits for a decision"),
+        )
+        .next("xm status lists the relocations and their states"));
     };
     if lock(&relocation.progress).stage != "in-doubt" {
-        return Err(failure::simple("not-in-doubt", format!("relocation {id} is under way: nothing is to be decided")));
+        return Err(failure::simple(
+            "not-in-doubt",
+            format!("relocation {id} is under way: nothing is to be decided"),
+        ));
     }
     if decision == Decision::Resume && !yes_i_know {
         let text = format!(
@@ -93,8 +102,9 @@ pub async fn resolve(host: &Arc<Host>, id: Uuid, decision: Decision, yes_i_know:
             "domain '{}' may not run on {}: if it does not, destroying it here loses it",
             relocation.domain, relocation.peer
         );
-        return Err(failure::simple("dangerous", text)
-            .next(format!("make sure that it runs there (xm list there), then: xm resolve {id} --destroy --yes-i-know")));
+        return Err(failure::simple("dangerous", text).next(format!(
+            "make sure that it runs there (xm list there), then: xm resolve {id} --destroy --yes-i-know"
+        )));
     }
     tracing::warn!(%id, ?decision, "an operator decides in the other host's stead");
     relocation.operator.send_replace(Some(decision));

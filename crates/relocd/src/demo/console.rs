@@ -39,7 +39,12 @@ impl Tick {
             let at = words.iter().position(|other| *other == word)?;
             words.get(at + 1)?.parse().ok()
         };
-        Some(Tick { number: after("tick")?, verified: after("verified")?, cycles: after("cycles")?, bad: after("bad")? })
+        Some(Tick {
+            number: after("tick")?,
+            verified: after("verified")?,
+            cycles: after("cycles")?,
+            bad: after("bad")?,
+        })
     }
 }
 
@@ -47,13 +52,26 @@ impl Console {
     pub(super) fn open(daemon: &Daemon, domain: &str, interrupt: &Interrupt) -> Result<Console, DemoError> {
         let opening = || io_error(format!("opening the console of {domain}"));
         let mut stream = UnixStream::connect(&daemon.control).map_err(opening())?;
-        stream.set_read_timeout(Some(Duration::from_millis(100))).map_err(opening())?;
-        let request = Request::Console { domain: domain.to_owned() };
+        stream
+            .set_read_timeout(Some(Duration::from_millis(100)))
+            .map_err(opening())?;
+        let request = Request::Console {
+            domain: domain.to_owned(),
+        };
         let value = sxp::to_sexp(&request).map_err(|error| DemoError::Failed(error.to_string()))?;
         stream.write_all(&peer::request::line(&value)).map_err(opening())?;
-        let mut console = Console { stream, interrupt: interrupt.clone(), bytes: Vec::new(), ticks: Vec::new() };
+        let mut console = Console {
+            stream,
+            interrupt: interrupt.clone(),
+            bytes: Vec::new(),
+            ticks: Vec::new(),
+        };
         let reply = console.line()?;
-        if reply.starts_with("(console ") { Ok(console) } else { Err(DemoError::Failed(format!("no console: {reply}"))) }
+        if reply.starts_with("(console ") {
+            Ok(console)
+        } else {
+            Err(DemoError::Failed(format!("no console: {reply}")))
+        }
     }
 
     fn line(&mut self) -> Result<String, DemoError> {

@@ -27,6 +27,12 @@ const SAMPLE: &str = include_str!("../../../../config/xend-config.sxp");
 /// This program, whatever has become of its file.
 const SELF: &str = "/proc/self/exe";
 
+/// What `xm migrate --json` prints.
+#[derive(serde::Deserialize)]
+struct Said {
+    migrated: Migrated,
+}
+
 /// A daemon of the demo; ends with it.
 pub(super) struct Daemon {
     pub(super) name: &'static str,
@@ -45,13 +51,19 @@ pub(super) fn free_port() -> Result<u16, DemoError> {
         let port = first.local_addr()?.port();
         TcpListener::bind(("127.0.0.2", port)).map(|_| port)
     };
-    both(USUAL_PORT).or_else(|_| both(0)).or_else(|_| both(0)).map_err(io_error("looking for a free port"))
+    both(USUAL_PORT)
+        .or_else(|_| both(0))
+        .or_else(|_| both(0))
+        .map_err(io_error("looking for a free port"))
 }
 
 /// The sample with this daemon's address and port.
 fn configuration(address: &str, port: u16) -> Result<String, DemoError> {
     let replace = |text: String, key: &str, value: &str| {
-        let line = text.lines().find(|line| line.starts_with(&format!("({key} "))).map(str::to_owned);
+        let line = text
+            .lines()
+            .find(|line| line.starts_with(&format!("({key} ")))
+            .map(str::to_owned);
         line.map(|line| text.replacen(&line, &format!("({key} {value})"), 1))
             .ok_or_else(|| DemoError::Failed(format!("the sample configuration has no ({key} ...)")))
     };
@@ -96,7 +108,15 @@ impl Daemon {
             .process_group(0)
             .spawn()
             .map_err(io_error("starting a daemon"))?;
-        let mut daemon = Daemon { name, address, port, control, log, interrupt: interrupt.clone(), child };
+        let mut daemon = Daemon {
+            name,
+            address,
+            port,
+            control,
+            log,
+            interrupt: interrupt.clone(),
+            child,
+        };
         daemon.await_start()?;
         Ok(daemon)
     }
@@ -109,7 +129,10 @@ impl Daemon {
             let ended = self.child.try_wait().map_err(io_error("watching a daemon"))?;
             if ended.is_some() || begun.elapsed() > PATIENCE {
                 let said = fs::read_to_string(&self.log).unwrap_or_default();
-                return Err(DemoError::Failed(format!("daemon {} did not start:\n{said}", self.name)));
+                return Err(DemoError::Failed(format!(
+                    "daemon {} did not start:\n{said}",
+                    self.name
+                )));
             }
             thread::sleep(Duration::from_millis(10));
         }
@@ -118,7 +141,12 @@ impl Daemon {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(SELF);
-        command.arg0("xm").arg("--control").arg(&self.control).args(arguments).stdin(Stdio::null());
+        command
+            .arg0("xm")
+            .arg("--control")
+            .arg(&self.control)
+            .args(arguments)
+            .stdin(Stdio::null());
         command
     }
 
@@ -127,7 +155,11 @@ impl Daemon {
         self.interrupt.check()?;
         let status = self.command(arguments).status().map_err(io_error("running xm"))?;
         self.interrupt.check()?;
-        if status.success() { Ok(()) } else { Err(self.failed(&format!("xm {} failed", arguments.join(" ")))) }
+        if status.success() {
+            Ok(())
+        } else {
+            Err(self.failed(&format!("xm {} failed", arguments.join(" "))))
+        }
     }
 
     /// Runs `xm migrate`, with its progress for everyone to see.
@@ -138,13 +170,19 @@ impl Daemon {
         if live {
             arguments.insert(1, "-l");
         }
-        let output = self.command(&arguments).stderr(Stdio::inherit()).output().map_err(io_error("running xm"))?;
+        let output = self
+            .command(&arguments)
+            .stderr(Stdio::inherit())
+            .output()
+            .map_err(io_error("running xm"))?;
         self.interrupt.check()?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stdout);
             return Err(self.failed(&format!("xm migrate failed: {said}")));
         }
-        serde_json::from_slice(&output.stdout).map_err(|error| DemoError::Failed(format!("xm migrate --json: {error}")))
+        let Said { migrated } = serde_json::from_slice(&output.stdout)
+            .map_err(|error| DemoError::Failed(format!("xm migrate --json: {error}")))?;
+        Ok(migrated)
     }
 
     fn failed(&self, what: &str) -> DemoError {
@@ -155,7 +193,11 @@ impl Daemon {
     /// Ends the domains here, then the daemon.
     fn end(&mut self) {
         let quiet = |arguments: &[&str]| {
-            self.command(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+            self.command(arguments)
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status()
+                .is_ok_and(|status| status.success())
         };
         quiet(&["destroy", "web"]);
         if let Ok(pid) = i32::try_from(self.child.id()) {

@@ -43,7 +43,11 @@ struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
     fn check(&self) -> Result<(), DemoError> {
-        if self.0.load(Ordering::Relaxed) { Err(DemoError::Interrupted) } else { Ok(()) }
+        if self.0.load(Ordering::Relaxed) {
+            Err(DemoError::Interrupted)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -99,23 +103,35 @@ impl Demo {
         let path = std::env::temp_dir().join(format!("relocd-demo-{}", std::process::id()));
         let directory = Directory(path.clone());
         let make = fs::DirBuilder::new();
-        make.create(&path).map_err(io_error(format!("making {}", path.display())))?;
+        make.create(&path)
+            .map_err(io_error(format!("making {}", path.display())))?;
         let port = daemons::free_port()?;
         if port == daemons::USUAL_PORT {
             println!("Two relocation daemons, on port {port}:");
         } else {
-            println!("Port {} is taken on this machine. Two relocation daemons, on port {port}:", daemons::USUAL_PORT);
+            println!(
+                "Port {} is taken on this machine. Two relocation daemons, on port {port}:",
+                daemons::USUAL_PORT
+            );
         }
         let a = Daemon::start("A", "127.0.0.1", port, &path, &interrupt)?;
         let b = Daemon::start("B", "127.0.0.2", port, &path, &interrupt)?;
-        Ok(Demo { interrupt, a, b, directory })
+        Ok(Demo {
+            interrupt,
+            a,
+            b,
+            directory,
+        })
     }
 
     fn play(&mut self, memory: u64, dirty: u64) -> Result<(), DemoError> {
         let config = self.directory.0.join("web.cfg");
         let text = format!("name = \"web\"\nmemory = {memory}\nextra = \"dirty={dirty} verify=200\"\n");
         fs::write(&config, &text).map_err(io_error(format!("writing {}", config.display())))?;
-        println!("\nA domain that dirties {dirty} MB/s and checks all of its memory, over and over. web.cfg:\n{}", indent(&text));
+        println!(
+            "\nA domain that dirties {dirty} MB/s and checks all of its memory, over and over. web.cfg:\n{}",
+            indent(&text)
+        );
         println!("A# xm create web.cfg");
         self.a.xm(&["create", &config.display().to_string()])?;
         println!("A# xm console web");
@@ -135,7 +151,12 @@ impl Demo {
             // The second cycle to end has begun here.
             let (verified, bad) = console.verify(to.name, 2)?;
             console.check_ticks()?;
-            rows.push(Row { way, moved, verified, bad });
+            rows.push(Row {
+                way,
+                moved,
+                verified,
+                bad,
+            });
         }
         println!("\n{}", table(&rows));
         if rows.iter().any(|row| row.bad > 0 || row.verified == 0) {
@@ -156,7 +177,13 @@ fn table(rows: &[Row]) -> String {
         "{:<8} {:<8} {:>6} {:>8} {:>12} {:>9} {:>10} {:>9} {:>5}\n",
         "way", "mode", "rounds", "pages", "on the wire", "total", "downtime", "verified", "bad"
     );
-    for Row { way, moved, verified, bad } in rows {
+    for Row {
+        way,
+        moved,
+        verified,
+        bad,
+    } in rows
+    {
         let wire = format!("{:.1} MB", moved.wire_bytes as f64 / 1e6);
         let total = format!("{:.2} s", moved.total_ms / 1000.0);
         let downtime = format!("{:.1} ms", moved.downtime_ms);

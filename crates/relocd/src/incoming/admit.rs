@@ -32,7 +32,10 @@ pub enum Admitted {
 }
 
 fn refused(word: &str, text: impl Into<String>) -> Refused {
-    Refused { word: word.to_owned(), text: text.into() }
+    Refused {
+        word: word.to_owned(),
+        text: text.into(),
+    }
 }
 
 /// Checks a request, reserves what it needs, and writes the journal's first record.
@@ -42,11 +45,25 @@ fn refused(word: &str, text: impl Into<String>) -> Refused {
 pub async fn admit(host: &Arc<Host>, request: &Relocate, peer: &str) -> Result<Admitted, Refused> {
     let limits = host.limits();
     let config = DomainConfig::from_sxp(&request.config.0).map_err(|error| refused("config", error.to_string()))?;
-    let known = host.journal.find(request.id, Direction::In).map_err(|error| refused("journal", error.to_string()))?;
+    let known = host
+        .journal
+        .find(request.id, Direction::In)
+        .map_err(|error| refused("journal", error.to_string()))?;
     if known.is_some() {
-        return Err(refused("known", format!("relocation {} has been here before", request.id)));
+        return Err(refused(
+            "known",
+            format!("relocation {} has been here before", request.id),
+        ));
     }
-    let entry = Entry::new(request.id, Direction::In, &config.name, config.uuid, peer, request.mode.word(), "receiving");
+    let entry = Entry::new(
+        request.id,
+        Direction::In,
+        &config.name,
+        config.uuid,
+        peer,
+        request.mode.word(),
+        "receiving",
+    );
     let incoming = Arc::new(Incoming::new(entry.clone(), host.journal.clone()));
     let needed = config.max_memory_kib.max(config.memory_kib);
     let relocation = Relocation {
@@ -55,14 +72,17 @@ pub async fn admit(host: &Arc<Host>, request: &Relocate, peer: &str) -> Result<A
         ..Relocation::new(request.id, Direction::In, &config, peer, request.mode.word())
     };
     // Booked before the checks: of two that arrive at once, each sees the other's reservation.
-    let booked = host.relocations.begin(relocation, limits.max_incoming).map_err(|conflict| {
-        let word = match conflict {
-            Conflict::Busy { .. } => "busy",
-            Conflict::SameDomain(_) | Conflict::SameId(_) => "relocating",
-            Conflict::Stopping => "stopping",
-        };
-        refused(word, conflict.to_string())
-    })?;
+    let booked = host
+        .relocations
+        .begin(relocation, limits.max_incoming)
+        .map_err(|conflict| {
+            let word = match conflict {
+                Conflict::Busy { .. } => "busy",
+                Conflict::SameDomain(_) | Conflict::SameId(_) => "relocating",
+                Conflict::Stopping => "stopping",
+            };
+            refused(word, conflict.to_string())
+        })?;
     check_names(host, request, &config).await?;
     let here = facts(host).await?;
     let reserved = host.relocations.reserved_kib().saturating_sub(needed);
@@ -72,27 +92,45 @@ pub async fn admit(host: &Arc<Host>, request: &Relocate, peer: &str) -> Result<A
         let text = format!("arriving domains may have {most} KiB, {reserved} KiB are reserved, {needed} KiB needed");
         return Err(refused("busy", text));
     }
-    admission::check(&config, &request.host, &here, reserved).map_err(|refusal| refused(refusal.word(), refusal.to_string()))?;
+    admission::check(&config, &request.host, &here, reserved)
+        .map_err(|refusal| refused(refusal.word(), refusal.to_string()))?;
     if request.dry_run {
         return Ok(Admitted::DryRun);
     }
     let journal = host.journal.clone();
     let mut entry = entry;
-    blocking(move || journal.write(&mut entry)).await.map_err(|error| refused("journal", error.to_string()))?;
-    Ok(Admitted::Ready(Box::new(Ready { booked, incoming, config })))
+    blocking(move || journal.write(&mut entry))
+        .await
+        .map_err(|error| refused("journal", error.to_string()))?;
+    Ok(Admitted::Ready(Box::new(Ready {
+        booked,
+        incoming,
+        config,
+    })))
 }
 
 /// Name and identity must be free; the domain itself does not count when it relocates to the host that it is on.
 async fn check_names(host: &Arc<Host>, request: &Relocate, config: &DomainConfig) -> Result<(), Refused> {
-    let own = host.relocations.find(request.id, Direction::Out).and_then(|relocation| relocation.domid);
+    let own = host
+        .relocations
+        .find(request.id, Direction::Out)
+        .and_then(|relocation| relocation.domid);
     let toolstack = Arc::clone(&host.toolstack);
-    let domains = blocking(move || toolstack.domains()).await.map_err(|error| refused("toolstack", error.to_string()))?;
+    let domains = blocking(move || toolstack.domains())
+        .await
+        .map_err(|error| refused("toolstack", error.to_string()))?;
     for domain in domains.iter().filter(|domain| Some(domain.id) != own) {
         if domain.name == config.name {
-            return Err(refused("name-taken", format!("domain name '{}' is taken here by domain {}", config.name, domain.id)));
+            return Err(refused(
+                "name-taken",
+                format!("domain name '{}' is taken here by domain {}", config.name, domain.id),
+            ));
         }
         if domain.uuid == config.uuid {
-            return Err(refused("uuid-taken", format!("uuid {} is taken here by domain {}", config.uuid, domain.id)));
+            return Err(refused(
+                "uuid-taken",
+                format!("uuid {} is taken here by domain {}", config.uuid, domain.id),
+            ));
         }
     }
     Ok(())
@@ -100,5 +138,7 @@ async fn check_names(host: &Arc<Host>, request: &Relocate, config: &DomainConfig
 
 async fn facts(host: &Arc<Host>) -> Result<HostFacts, Refused> {
     let toolstack = Arc::clone(&host.toolstack);
-    blocking(move || toolstack.host()).await.map_err(|error| refused("toolstack", error.to_string()))
+    blocking(move || toolstack.host())
+        .await
+        .map_err(|error| refused("toolstack", error.to_string()))
 }

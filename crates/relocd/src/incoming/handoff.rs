@@ -48,7 +48,10 @@ struct Inner {
 impl std::fmt::Debug for Incoming {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let inner = self.lock();
-        f.debug_struct("Incoming").field("state", &inner.machine.state()).field("entry", &inner.entry).finish()
+        f.debug_struct("Incoming")
+            .field("state", &inner.machine.state())
+            .field("entry", &inner.entry)
+            .finish()
     }
 }
 
@@ -56,13 +59,31 @@ impl Incoming {
     /// At the start of a relocation; the entry has been written.
     pub fn new(entry: Entry, journal: Journal) -> Incoming {
         let machine = Destination::default();
-        Incoming { inner: Mutex::new(Inner { machine, arrived: None, entry, journal, pending: Vec::new(), lost: None }) }
+        Incoming {
+            inner: Mutex::new(Inner {
+                machine,
+                arrived: None,
+                entry,
+                journal,
+                pending: Vec::new(),
+                lost: None,
+            }),
+        }
     }
 
     /// After a restart. `None`: the state in the entry is no state. [`Incoming::again`] begins the work.
     pub fn recover(entry: Entry, journal: Journal, arrived: Option<Box<dyn Arrived>>) -> Option<Incoming> {
         let (machine, pending) = Destination::recover(State::from_name(&entry.state)?);
-        Some(Incoming { inner: Mutex::new(Inner { machine, arrived, entry, journal, pending, lost: None }) })
+        Some(Incoming {
+            inner: Mutex::new(Inner {
+                machine,
+                arrived,
+                entry,
+                journal,
+                pending,
+                lost: None,
+            }),
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -74,19 +95,9 @@ impl Incoming {
         self.lock().machine.state()
     }
 
-    /// What the journal says.
-    pub fn entry(&self) -> Entry {
-        self.lock().entry.clone()
-    }
-
     /// Keeps what happened for the journal's next record.
     pub fn note(&self, detail: impl Into<String>) {
         self.lock().entry.detail = Some(detail.into());
-    }
-
-    /// The domain has been found running after a restart: the unpause came before the crash.
-    pub fn found_running(&self, domid: u32) {
-        self.lock().entry.domid = Some(domid);
     }
 
     /// The commit is on disk, but the domain can't be found: nothing can be done here without an operator.
@@ -223,7 +234,11 @@ impl Inner {
     /// Writes the state; of the commit's record, the outcome is itself an event.
     fn write(&mut self) -> Result<(), WrongMove> {
         let deciding = self.machine.state() == State::Deciding;
-        let state = if deciding { State::Committed } else { self.machine.state() };
+        let state = if deciding {
+            State::Committed
+        } else {
+            self.machine.state()
+        };
         self.entry.state = state.name().to_owned();
         let written = self.journal.write(&mut self.entry);
         if let Err(error) = &written {
@@ -231,7 +246,11 @@ impl Inner {
             self.entry.detail = Some(error.to_string());
         }
         if deciding {
-            self.then(if written.is_ok() { Event::CommitJournalled } else { Event::CommitNotJournalled })?;
+            self.then(if written.is_ok() {
+                Event::CommitJournalled
+            } else {
+                Event::CommitNotJournalled
+            })?;
         }
         Ok(())
     }

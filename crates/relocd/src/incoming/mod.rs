@@ -32,7 +32,8 @@ const LAST_WORD: Duration = Duration::from_secs(5);
 
 /// Answers `relocate`: takes the domain in, or says why not. The connection is used up, but after a dry run or a refusal.
 pub async fn receive(host: &Arc<Host>, mut conversation: Conversation, request: Relocate, peer: &str, entry: &str) {
-    let span = tracing::info_span!("relocation", id = %request.id, direction = "in", peer, domain = tracing::field::Empty);
+    let span =
+        tracing::info_span!("relocation", id = %request.id, direction = "in", peer, domain = tracing::field::Empty);
     async {
         let limit = host.limits().handshake;
         match admit(host, &request, peer).await {
@@ -46,9 +47,20 @@ pub async fn receive(host: &Arc<Host>, mut conversation: Conversation, request: 
             }
             Ok(Admitted::Ready(ready)) => {
                 tracing::Span::current().record("domain", &ready.config.name);
-                tracing::info!(allowed_by = entry, mode = ready.booked.relocation.mode, "a domain arrives");
+                tracing::info!(
+                    allowed_by = entry,
+                    mode = ready.booked.relocation.mode,
+                    "a domain arrives"
+                );
                 if conversation.send(&line(&Reply::Ready), limit).await.is_ok() {
-                    take_in(host, conversation, &ready.booked.relocation, &ready.incoming, ready.config).await;
+                    take_in(
+                        host,
+                        conversation,
+                        &ready.booked.relocation,
+                        &ready.incoming,
+                        ready.config,
+                    )
+                    .await;
                 } else {
                     give_up(&ready.incoming, "the connection was lost before the image").await;
                 }
@@ -96,10 +108,25 @@ async fn take_in(
     let arrived = match arrived {
         Ok(arrived) => arrived,
         Err(error) => {
-            let reason = relocation.cancel.reason().map_or_else(|| error.to_string(), str::to_owned);
+            let reason = relocation
+                .cancel
+                .reason()
+                .map_or_else(|| error.to_string(), str::to_owned);
             give_up(incoming, &reason).await;
-            let word = if relocation.cancel.reason().is_some() { "cancelled" } else { "arrival-failed" };
-            conversation.last_word(&line(&Reply::Err(Refused { word: word.to_owned(), text: reason })), LAST_WORD).await;
+            let word = if relocation.cancel.reason().is_some() {
+                "cancelled"
+            } else {
+                "arrival-failed"
+            };
+            conversation
+                .last_word(
+                    &line(&Reply::Err(Refused {
+                        word: word.to_owned(),
+                        text: reason,
+                    })),
+                    LAST_WORD,
+                )
+                .await;
             return;
         }
     };
@@ -127,7 +154,10 @@ async fn take_in(
     if let Err(reason) = await_commit(host, &mut conversation, relocation).await {
         let said = give_up(incoming, &reason).await;
         if said {
-            let refused = Refused { word: "not-committed".to_owned(), text: reason };
+            let refused = Refused {
+                word: "not-committed".to_owned(),
+                text: reason,
+            };
             conversation.last_word(&line(&Reply::Err(refused)), LAST_WORD).await;
         }
         return;
@@ -142,10 +172,15 @@ async fn take_in(
             if let Some(domid) = settle(incoming, said).await {
                 tracing::info!(domid, "the domain runs here");
                 // Lost or not: the source can ask.
-                let _ = conversation.send(&line(&Reply::Running { domid }), limits.handshake).await;
+                let _ = conversation
+                    .send(&line(&Reply::Running { domid }), limits.handshake)
+                    .await;
             } else {
                 let text = "the commit could not be journalled here: the domain was discarded".to_owned();
-                let refused = Refused { word: "not-committed".to_owned(), text };
+                let refused = Refused {
+                    word: "not-committed".to_owned(),
+                    text,
+                };
                 conversation.last_word(&line(&Reply::Err(refused)), LAST_WORD).await;
             }
         }
@@ -169,7 +204,10 @@ async fn load(
     let id = relocation.id;
     let loading = blocking(move || {
         let mut source = FrameSource::new(&stream);
-        let arrival = Arrival { relocation: id, config: &config };
+        let arrival = Arrival {
+            relocation: id,
+            config: &config,
+        };
         let arrived = toolstack.arrive(&arrival, &mut source);
         tracing::debug!(bytes = source.read_bytes(), "the image has ended");
         (arrived, stream)
@@ -250,7 +288,10 @@ pub async fn settle(incoming: &Arc<Incoming>, mut said: Vec<Say>) -> Option<u32>
 
 /// Answers the question for the outcome.
 pub async fn outcome(host: &Arc<Host>, query: &OutcomeQuery) -> Reply {
-    let running = host.relocations.find(query.id, Direction::In).and_then(|relocation| relocation.incoming.clone());
+    let running = host
+        .relocations
+        .find(query.id, Direction::In)
+        .and_then(|relocation| relocation.incoming.clone());
     let journal = host.journal.clone();
     let id = query.id;
     let outcome = blocking(move || match running {
@@ -275,7 +316,10 @@ pub async fn outcome(host: &Arc<Host>, query: &OutcomeQuery) -> Reply {
             tracing::info!(id = %query.id, ?outcome, "the source asked for the outcome");
             Reply::Outcome(outcome)
         }
-        Err(text) => Reply::Err(Refused { word: "journal".to_owned(), text }),
+        Err(text) => Reply::Err(Refused {
+            word: "journal".to_owned(),
+            text,
+        }),
     }
 }
 
@@ -284,7 +328,9 @@ fn from_journal(journal: &Journal, id: uuid::Uuid) -> Result<Outcome, String> {
     Ok(match entry {
         None => Outcome::Discarded,
         Some(entry) => match entry.state.as_str() {
-            "running" => Outcome::Running { domid: entry.domid.unwrap_or_default() },
+            "running" => Outcome::Running {
+                domid: entry.domid.unwrap_or_default(),
+            },
             "discarded" => Outcome::Discarded,
             // It is being recovered, or its recovery failed.
             _ => Outcome::Pending,

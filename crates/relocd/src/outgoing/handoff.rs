@@ -35,13 +35,25 @@ pub struct Handoff {
 impl Handoff {
     /// At the start of a relocation; the entry has been written.
     pub fn new(entry: Entry, journal: Journal) -> Handoff {
-        Handoff { machine: Source::default(), departed: None, entry, journal, pending: Vec::new() }
+        Handoff {
+            machine: Source::default(),
+            departed: None,
+            entry,
+            journal,
+            pending: Vec::new(),
+        }
     }
 
     /// After a restart. `None`: the state in the entry is no state. [`Handoff::again`] begins the work.
     pub fn recover(entry: Entry, journal: Journal, departed: Option<Box<dyn Departed>>) -> Option<Handoff> {
         let (machine, pending) = Source::recover(State::from_name(&entry.state)?);
-        Some(Handoff { machine, departed, entry, journal, pending })
+        Some(Handoff {
+            machine,
+            departed,
+            entry,
+            journal,
+            pending,
+        })
     }
 
     /// The suspended domain, once its image is complete.
@@ -114,7 +126,11 @@ impl Handoff {
     /// Writes the state; of the commit's record, the outcome is itself an event.
     fn write(&mut self) -> Result<(), WrongMove> {
         let deciding = self.machine.state() == State::Deciding;
-        let state = if deciding { State::Committed } else { self.machine.state() };
+        let state = if deciding {
+            State::Committed
+        } else {
+            self.machine.state()
+        };
         self.entry.state = state.name().to_owned();
         let written = self.journal.write(&mut self.entry);
         if let Err(error) = &written {
@@ -122,7 +138,11 @@ impl Handoff {
             self.note(error.to_string());
         }
         if deciding {
-            let event = if written.is_ok() { Event::CommitJournalled } else { Event::CommitNotJournalled };
+            let event = if written.is_ok() {
+                Event::CommitJournalled
+            } else {
+                Event::CommitNotJournalled
+            };
             self.pending = self.machine.on(event)?;
         }
         Ok(())

@@ -36,7 +36,11 @@ pub struct TcpLink {
 impl TcpLink {
     /// A link on a blocking connection with time limits. `written` counts bytes for others to see.
     pub fn new(stream: TcpStream, cancel: Cancel, written: Arc<AtomicU64>) -> TcpLink {
-        TcpLink { stream, cancel, written }
+        TcpLink {
+            stream,
+            cancel,
+            written,
+        }
     }
 
     /// Gives the connection back.
@@ -49,12 +53,18 @@ impl TcpLink {
         if let Err(cancelled) = self.cancel.check() {
             return cancelled;
         }
-        self.last_word().unwrap_or(ImageError::Io { stage: "sending the image", source })
+        self.last_word().unwrap_or(ImageError::Io {
+            stage: "sending the image",
+            source,
+        })
     }
 
     fn last_word(&mut self) -> Option<ImageError> {
         self.stream.set_read_timeout(Some(LAST_WORD)).ok()?;
-        let mut reader = sxp::Reader::new(sxp::Limits { max_bytes: MAX_LAST_WORD, ..sxp::Limits::default() });
+        let mut reader = sxp::Reader::new(sxp::Limits {
+            max_bytes: MAX_LAST_WORD,
+            ..sxp::Limits::default()
+        });
         let mut bytes = [0; 512];
         loop {
             let count = self.stream.read(&mut bytes).ok().filter(|count| *count > 0)?;

@@ -12,7 +12,7 @@ use std::{sync::Arc, time::Instant};
 pub use conclude::{Conclusion, conclude};
 pub use handoff::{Ask, Handoff};
 use peer::{
-    control::{self, Failure, Migrated, Migrate, NoConvergence, Reply},
+    control::{self, Failure, Migrate, Migrated, NoConvergence, Reply},
     handoff::source::Event,
     native::message::{ModeWord, Relocate},
 };
@@ -44,31 +44,44 @@ pub async fn migrate(
 ) -> Result<Reply, Failure> {
     let begun = Instant::now();
     if order.ssl {
-        return Err(failure::simple("unsupported", "relocation over TLS is not supported by this version of relocd")
-            .next("leave out --ssl, or put a tunnel in between (README, Other subnets)"));
+        return Err(failure::simple(
+            "unsupported",
+            "relocation over TLS is not supported by this version of relocd",
+        )
+        .next("leave out --ssl, or put a tunnel in between (README, Other subnets)"));
     }
     let domain = host.find_domain(&order.domain).await?;
     match domain.state {
         DomainState::Suspended | DomainState::Arriving => {
-            return Err(failure::simple("relocating", format!("domain '{}' is being relocated already", domain.name))
-                .next("xm status tells where that stands"));
+            return Err(failure::simple(
+                "relocating",
+                format!("domain '{}' is being relocated already", domain.name),
+            )
+            .next("xm status tells where that stands"));
         }
         DomainState::Crashed | DomainState::Dying => {
-            return Err(failure::simple("not-running", format!("domain '{}' is not running", domain.name)));
+            return Err(failure::simple(
+                "not-running",
+                format!("domain '{}' is not running", domain.name),
+            ));
         }
         DomainState::Running | DomainState::Blocked | DomainState::Paused => {}
     }
     let toolstack = Arc::clone(&host.toolstack);
     let id = domain.id;
-    let config = blocking(move || toolstack.config(id)).await.map_err(|error| failure::toolstack(&error))?;
+    let config = blocking(move || toolstack.config(id))
+        .await
+        .map_err(|error| failure::toolstack(&error))?;
     let word = if order.live { ModeWord::Live } else { ModeWord::Offline };
     let relocation = Relocation {
         domid: Some(domain.id),
         cancel,
         ..Relocation::new(Uuid::new_v4(), Direction::Out, &config, &order.host, word.word())
     };
-    let booked =
-        host.relocations.begin(relocation, host.limits().max_outgoing).map_err(|conflict| failure::conflict(&conflict))?;
+    let booked = host
+        .relocations
+        .begin(relocation, host.limits().max_outgoing)
+        .map_err(|conflict| failure::conflict(&conflict))?;
     // Whoever asked may have gone: the relocation does not depend on that, its cancel does.
     let _ = started.send(Arc::clone(&booked.relocation));
     let span = tracing::info_span!(
@@ -78,7 +91,15 @@ pub async fn migrate(
         domain = %config.name,
         peer = %order.host,
     );
-    let departure = Outgoing { host, order, booked, config, word, domid: domain.id, begun };
+    let departure = Outgoing {
+        host,
+        order,
+        booked,
+        config,
+        word,
+        domid: domain.id,
+        begun,
+    };
     departure.run().instrument(span).await
 }
 
@@ -120,7 +141,10 @@ impl Outgoing {
         };
         let ready = match negotiated {
             negotiate::Negotiated::Admitted(host) => {
-                return Ok(Reply::Admitted { host: host.name, free_memory_kib: host.free_memory_kib });
+                return Ok(Reply::Admitted {
+                    host: host.name,
+                    free_memory_kib: host.free_memory_kib,
+                });
             }
             negotiate::Negotiated::Ready(ready) => ready,
         };
@@ -149,7 +173,9 @@ impl Outgoing {
 
     async fn request(&self) -> Result<Relocate, Failure> {
         let toolstack = Arc::clone(&self.host.toolstack);
-        let host = blocking(move || toolstack.host()).await.map_err(|error| failure::toolstack(&error))?;
+        let host = blocking(move || toolstack.host())
+            .await
+            .map_err(|error| failure::toolstack(&error))?;
         Ok(Relocate {
             id: self.booked.relocation.id,
             mode: self.word,
@@ -165,7 +191,10 @@ impl Outgoing {
         }
         let defaults = LiveOptions::default();
         Mode::Live(LiveOptions {
-            max_downtime: self.order.max_downtime.map_or(defaults.max_downtime, std::time::Duration::from_millis),
+            max_downtime: self
+                .order
+                .max_downtime
+                .map_or(defaults.max_downtime, std::time::Duration::from_millis),
             bandwidth: self.order.bandwidth,
             on_no_convergence: match self.order.on_no_convergence {
                 None => defaults.on_no_convergence,
@@ -225,8 +254,14 @@ impl Outgoing {
                 Ok(self.report(domid, sent.suspended.elapsed(), sent.progress, sent.wire_bytes))
             }
             Conclusion::Resumed => {
-                let why = handoff.entry().detail.clone().unwrap_or_else(|| "the handoff failed".to_owned());
-                Err(failure::simple("handoff", why).state(self.resumed()).next("see to the cause, and try again"))
+                let why = handoff
+                    .entry()
+                    .detail
+                    .clone()
+                    .unwrap_or_else(|| "the handoff failed".to_owned());
+                Err(failure::simple("handoff", why)
+                    .state(self.resumed())
+                    .next("see to the cause, and try again"))
             }
         }
     }
@@ -255,7 +290,9 @@ impl Outgoing {
     }
 
     async fn conclude(&self, handoff: Handoff, ask: Option<Ask>) -> Result<(Handoff, Conclusion), Failure> {
-        conclude(&self.host, &self.booked.relocation, handoff, ask).await.map_err(|error| failure::internal(&error))
+        conclude(&self.host, &self.booked.relocation, handoff, ask)
+            .await
+            .map_err(|error| failure::internal(&error))
     }
 
     fn report(
@@ -286,7 +323,10 @@ impl Outgoing {
     }
 
     fn resumed(&self) -> String {
-        format!("domain '{}' runs on here as before; nothing is left of it on {}", self.config.name, self.order.host)
+        format!(
+            "domain '{}' runs on here as before; nothing is left of it on {}",
+            self.config.name, self.order.host
+        )
     }
 }
 
@@ -302,7 +342,9 @@ pub fn progress_line(id: Uuid, stage: &str, progress: &toolstack::Progress, wire
         wire_bytes,
         rate: progress.rate,
         dirty_rate: progress.dirty_rate,
-        estimated_downtime_ms: progress.estimated_downtime.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+        estimated_downtime_ms: progress
+            .estimated_downtime
+            .map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
         throttle: progress.throttle,
     }
 }

@@ -51,15 +51,21 @@ pub async fn negotiate(
     let there = greet(&mut conversation, &order.host, limits.handshake).await?;
     // Both copies stand side by side for a while if the destination is this host; its own answer counts that.
     admission::check(config, &request.host, &there, 0).map_err(|refusal| {
-        failure::simple(refusal.word(), format!("{} can't take domain '{}': {refusal}", order.host, config.name))
-            .state(format!("domain '{}' was not touched: it runs here", config.name))
+        failure::simple(
+            refusal.word(),
+            format!("{} can't take domain '{}': {refusal}", order.host, config.name),
+        )
+        .state(format!("domain '{}' was not touched: it runs here", config.name))
     })?;
     let line = request.to_line().map_err(|error| failure::internal(&error))?;
     let asked = conversation.send(&line, limits.handshake).await;
     asked.map_err(|error| lost(&order.host, &error))?;
     // The destination may look names up and sync its journal first.
     match reply(&mut conversation, &order.host, limits.handshake + limits.handshake).await? {
-        Reply::Ready => Ok(Negotiated::Ready(Ready { conversation, peer: address.to_string() })),
+        Reply::Ready => Ok(Negotiated::Ready(Ready {
+            conversation,
+            peer: address.to_string(),
+        })),
         Reply::Admitted if order.dry_run => Ok(Negotiated::Admitted(Box::new(there))),
         Reply::Err(refused) => Err(failure::refused(&order.host, &refused)
             .state(format!("domain '{}' was not touched: it runs here", config.name))),
@@ -94,10 +100,16 @@ async fn connect(name: &str, port: u16, limit: Duration) -> Result<(TcpStream, S
 
 async fn greet(conversation: &mut Conversation, name: &str, limit: Duration) -> Result<HostFacts, Failure> {
     let line = Hello::ours().to_line().map_err(|error| failure::internal(&error))?;
-    conversation.send(&line, limit).await.map_err(|error| lost(name, &error))?;
+    conversation
+        .send(&line, limit)
+        .await
+        .map_err(|error| lost(name, &error))?;
     match reply(conversation, name, limit).await? {
         Reply::Hello(hello) if hello.version == VERSION => Ok(hello.host),
-        Reply::Hello(hello) => Err(strange(name, &format!("version {} of the {PROTOCOL} protocol", hello.version))),
+        Reply::Hello(hello) => Err(strange(
+            name,
+            &format!("version {} of the {PROTOCOL} protocol", hello.version),
+        )),
         Reply::Err(refused) if refused.text.starts_with("Invalid operation") => Err(failure::simple(
             "xend-peer",
             format!("{name} is an xend host: it does not know relocd's protocol (it said: {refused})"),
@@ -115,7 +127,10 @@ async fn greet(conversation: &mut Conversation, name: &str, limit: Duration) -> 
 pub async fn loaded(conversation: &mut Conversation, limit: Duration) -> Result<(), Failure> {
     match reply(conversation, "the destination", limit).await? {
         Reply::Loaded => Ok(()),
-        Reply::Err(refused) => Err(failure::simple("destination", format!("the destination gave up: {refused}"))),
+        Reply::Err(refused) => Err(failure::simple(
+            "destination",
+            format!("the destination gave up: {refused}"),
+        )),
         other => Err(strange("the destination", &format!("{other:?}"))),
     }
 }
@@ -125,7 +140,10 @@ pub async fn loaded(conversation: &mut Conversation, limit: Duration) -> Result<
 /// # Errors
 /// Why the outcome is not known, in words. The destination owns the domain, perhaps.
 pub async fn commit(conversation: &mut Conversation, limit: Duration) -> Result<u32, String> {
-    conversation.send(COMMIT_LINE, limit).await.map_err(|error| error.to_string())?;
+    conversation
+        .send(COMMIT_LINE, limit)
+        .await
+        .map_err(|error| error.to_string())?;
     let value = conversation.next_line(limit).await.map_err(|error| error.to_string())?;
     match Reply::parse(&value).map_err(|error| error.to_string())? {
         Reply::Running { domid } => Ok(domid),
@@ -136,7 +154,10 @@ pub async fn commit(conversation: &mut Conversation, limit: Duration) -> Result<
 }
 
 async fn reply(conversation: &mut Conversation, name: &str, limit: Duration) -> Result<Reply, Failure> {
-    let value = conversation.next_line(limit).await.map_err(|error| lost(name, &error))?;
+    let value = conversation
+        .next_line(limit)
+        .await
+        .map_err(|error| lost(name, &error))?;
     Reply::parse(&value).map_err(|error| strange(name, &error.to_string()))
 }
 
@@ -147,7 +168,7 @@ fn lost(name: &str, error: &ConversationError) -> Failure {
                 "is this host on the list there? On {name}: relocd check-host ADDRESS-OF-THIS-HOST, \
                  and see xend-relocation-hosts-allow in its xend-config.sxp"
             )),
-        ConversationError::Syntax(_) => strange(name, &error.to_string()),
+        ConversationError::Syntax(_) | ConversationError::NoNewline => strange(name, &error.to_string()),
         ConversationError::Timeout(_) => failure::simple("timeout", format!("{name} does not answer: {error}"))
             .next("is it a relocd or xend that listens on that port?"),
         ConversationError::Io(_) => failure::simple("connection", format!("the connection to {name} failed: {error}")),

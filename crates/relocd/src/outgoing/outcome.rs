@@ -26,7 +26,10 @@ pub async fn ask_once(peer: &str, id: Uuid, limit: Duration) -> Result<Outcome, 
     prepare(&stream).map_err(|error| error.to_string())?;
     let mut conversation = Conversation::new(stream, sxp::Limits::default());
     let line = OutcomeQuery { id }.to_line().map_err(|error| error.to_string())?;
-    conversation.send(&line, limit).await.map_err(|error| error.to_string())?;
+    conversation
+        .send(&line, limit)
+        .await
+        .map_err(|error| error.to_string())?;
     let reply = conversation.next_line(limit).await.map_err(|error| error.to_string())?;
     match Reply::parse(&reply).map_err(|error| error.to_string())? {
         Reply::Outcome(outcome) => Ok(outcome),

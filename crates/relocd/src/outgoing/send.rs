@@ -51,7 +51,9 @@ pub async fn send(
     mode: Mode,
 ) -> Result<Sent, Failure> {
     let idle = host.limits().idle;
-    let stream = conversation.into_blocking(idle).map_err(|error| failure::internal(&error))?;
+    let stream = conversation
+        .into_blocking(idle)
+        .map_err(|error| failure::internal(&error))?;
     let brake = stream.try_clone().map_err(|error| failure::internal(&error))?;
     let cancel = relocation.cancel.clone();
     let toolstack = Arc::clone(&host.toolstack);
@@ -61,8 +63,16 @@ pub async fn send(
         let written = Arc::new(AtomicU64::new(0));
         let link = TcpLink::new(stream, relocation.cancel.clone(), Arc::clone(&written));
         let mut sink = FrameSink::new(link);
-        let mut watcher = Watcher { relocation: &relocation, written: &written, last: Progress::default() };
-        let departure = Departure { relocation: relocation.id, id: domid, mode: &mode };
+        let mut watcher = Watcher {
+            relocation: &relocation,
+            written: &written,
+            last: Progress::default(),
+        };
+        let departure = Departure {
+            relocation: relocation.id,
+            id: domid,
+            mode: &mode,
+        };
         let departed = toolstack.depart(&departure, &mut sink, &mut watcher);
         let progress = watcher.last;
         if let Err(error) = &departed {
@@ -83,7 +93,9 @@ pub async fn send(
         () = pull_brake => return Err(failure::cancelled("stopped")),
     };
     let departed = departed.map_err(|error| failure::toolstack(&error))?;
-    let suspended = Instant::now().checked_sub(departed.suspended_for()).unwrap_or_else(Instant::now);
+    let suspended = Instant::now()
+        .checked_sub(departed.suspended_for())
+        .unwrap_or_else(Instant::now);
     let conversation = match Conversation::from_blocking(stream, sxp::Limits::default()) {
         Ok(conversation) => conversation,
         Err(error) => {
@@ -94,7 +106,13 @@ pub async fn send(
             };
         }
     };
-    Ok(Sent { departed, suspended, conversation, progress, wire_bytes })
+    Ok(Sent {
+        departed,
+        suspended,
+        conversation,
+        progress,
+        wire_bytes,
+    })
 }
 
 struct Watcher<'a> {
