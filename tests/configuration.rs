@@ -1,4 +1,5 @@
 //! The daemon and its configuration file: what is wrong with it is said, and never takes a running daemon down.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;
 

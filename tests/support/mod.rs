@@ -260,13 +260,9 @@ impl Host {
 
     /// Reads the console until `done` has seen enough of it.
     pub fn console(&self, done: impl Fn(&str) -> bool) -> String {
-        let mut child = self
-            .xm_command(&["console", "web"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut out = child.stdout.take().unwrap();
+        let mut command = self.xm_command(&["console", "web"]);
+        let mut child = Ended(command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap());
+        let mut out = child.0.stdout.take().unwrap();
         let (send, receive) = std::sync::mpsc::channel();
         thread::spawn(move || {
             let mut bytes = [0; 4096];
@@ -280,8 +276,6 @@ impl Host {
         loop {
             let text = String::from_utf8_lossy(&seen).into_owned();
             if done(&text) {
-                child.kill().unwrap();
-                child.wait().unwrap();
                 return text;
             }
             assert!(
@@ -346,6 +340,16 @@ impl Drop for Host {
             }
         }
         // Machines whose directory goes end by themselves.
+    }
+}
+
+/// A process that ends when the test has no more need of it.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
