@@ -1,6 +1,6 @@
 //! The messages before and after the image.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, time::Duration};
 
 use domain::{DomainConfig, HostFacts, admission};
 use peer::{
@@ -103,8 +103,12 @@ async fn greet(conversation: &mut Conversation, name: &str, limit: Duration) -> 
     conversation
         .send(&line, limit)
         .await
-        .map_err(|error| lost(name, &error))?;
-    match reply(conversation, name, limit).await? {
+        .map_err(|error| shut_out(name, &error))?;
+    let value = conversation
+        .next_line(limit)
+        .await
+        .map_err(|error| shut_out(name, &error))?;
+    match Reply::parse(&value).map_err(|error| strange(name, &error.to_string()))? {
         Reply::Hello(hello) if hello.version == VERSION => Ok(hello.host),
         Reply::Hello(hello) => Err(strange(
             name,
@@ -161,13 +165,26 @@ async fn reply(conversation: &mut Conversation, name: &str, limit: Duration) -> 
     Reply::parse(&value).map_err(|error| strange(name, &error.to_string()))
 }
 
+/// Lost before the first answer: so xend and relocd treat a host that is not on their list. With this host's words unread, the end of the stream is a reset.
+fn shut_out(name: &str, error: &ConversationError) -> Failure {
+    let reset = |error: &io::Error| matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe);
+    let closed = match error {
+        ConversationError::Closed => true,
+        ConversationError::Io(error) => reset(error),
+        _ => false,
+    };
+    if !closed {
+        return lost(name, error);
+    }
+    failure::simple("closed", format!("{name} closed the connection without a word")).next(format!(
+        "is this host on the list there? On {name}: relocd check-host ADDRESS-OF-THIS-HOST, \
+         and see xend-relocation-hosts-allow in its xend-config.sxp"
+    ))
+}
+
 fn lost(name: &str, error: &ConversationError) -> Failure {
     match error {
-        ConversationError::Closed => failure::simple("closed", format!("{name} closed the connection without a word"))
-            .next(format!(
-                "is this host on the list there? On {name}: relocd check-host ADDRESS-OF-THIS-HOST, \
-                 and see xend-relocation-hosts-allow in its xend-config.sxp"
-            )),
+        ConversationError::Closed => failure::simple("closed", format!("{name} closed the connection without a word")),
         ConversationError::Syntax(_) | ConversationError::NoNewline => strange(name, &error.to_string()),
         ConversationError::Timeout(_) => failure::simple("timeout", format!("{name} does not answer: {error}"))
             .next("is it a relocd or xend that listens on that port?"),
