@@ -136,9 +136,10 @@ impl Outgoing {
         let cancel = self.booked.relocation.cancel.clone();
         let negotiation = negotiate::negotiate(&self.host, &self.order, self.request().await?, &self.config);
         let negotiated = tokio::select! {
-            negotiated = negotiation => negotiated?,
-            reason = cancel.cancelled() => return Err(failure::cancelled(&reason)),
+            negotiated = negotiation => negotiated,
+            reason = cancel.cancelled() => Err(failure::cancelled(&reason)),
         };
+        let negotiated = negotiated.map_err(|failure| failure.state(self.untouched()))?;
         let ready = match negotiated {
             negotiate::Negotiated::Admitted(host) => {
                 return Ok(Reply::Admitted {
