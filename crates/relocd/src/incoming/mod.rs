@@ -62,7 +62,12 @@ pub async fn receive(host: &Arc<Host>, mut conversation: Conversation, request: 
                     )
                     .await;
                 } else {
-                    give_up(&ready.incoming, "the connection was lost before the image").await;
+                    give_up(
+                        &ready.booked.relocation,
+                        &ready.incoming,
+                        "the connection was lost before the image",
+                    )
+                    .await;
                 }
             }
         }
@@ -90,7 +95,7 @@ async fn take_in(
     let (arrived, stream) = match load(host, conversation, relocation, config, limits.idle).await {
         Ok(loaded) => loaded,
         Err(error) => {
-            give_up(incoming, &error.to_string()).await;
+            give_up(relocation, incoming, &error.to_string()).await;
             return;
         }
     };
@@ -101,7 +106,7 @@ async fn take_in(
                 let incoming = Arc::clone(incoming);
                 let _ = blocking(move || incoming.complete(arrived)).await;
             }
-            give_up(incoming, &error.to_string()).await;
+            give_up(relocation, incoming, &error.to_string()).await;
             return;
         }
     };
@@ -112,7 +117,7 @@ async fn take_in(
                 .cancel
                 .reason()
                 .map_or_else(|| error.to_string(), str::to_owned);
-            give_up(incoming, &reason).await;
+            give_up(relocation, incoming, &reason).await;
             let word = if relocation.cancel.reason().is_some() {
                 "cancelled"
             } else {
@@ -142,17 +147,22 @@ async fn take_in(
         }
         Err(error) => {
             tracing::error!(%error, "the handoff is at fault");
-            give_up(incoming, &error.to_string()).await;
+            give_up(relocation, incoming, &error.to_string()).await;
             return;
         }
     }
     relocation.stage("loaded");
     if let Err(error) = conversation.send(&line(&Reply::Loaded), limits.handshake).await {
-        give_up(incoming, &format!("the connection was lost before the commit: {error}")).await;
+        give_up(
+            relocation,
+            incoming,
+            &format!("the connection was lost before the commit: {error}"),
+        )
+        .await;
         return;
     }
     if let Err(reason) = await_commit(host, &mut conversation, relocation).await {
-        let said = give_up(incoming, &reason).await;
+        let said = give_up(relocation, incoming, &reason).await;
         if said {
             let refused = Refused {
                 word: "not-committed".to_owned(),
@@ -169,7 +179,9 @@ async fn take_in(
     };
     match committed {
         Ok(said) => {
-            if let Some(domid) = settle(incoming, said).await {
+            let domid = settle(incoming, said).await;
+            relocation.end();
+            if let Some(domid) = domid {
                 tracing::info!(domid, "the domain runs here");
                 // Lost or not: the source can ask.
                 let _ = conversation
@@ -244,11 +256,11 @@ async fn await_commit(
 }
 
 /// Before the commit: whatever has arrived is discarded. Whether there was something to give up.
-async fn give_up(incoming: &Arc<Incoming>, reason: &str) -> bool {
+async fn give_up(relocation: &Relocation, incoming: &Arc<Incoming>, reason: &str) -> bool {
     tracing::warn!("given up: {reason}");
     incoming.note(reason);
     let handoff = Arc::clone(incoming);
-    match blocking(move || handoff.on(Event::Failed)).await {
+    let any = match blocking(move || handoff.on(Event::Failed)).await {
         Ok(said) => {
             let any = !said.is_empty();
             settle(incoming, said).await;
@@ -258,7 +270,9 @@ async fn give_up(incoming: &Arc<Incoming>, reason: &str) -> bool {
             tracing::error!(%error, "the handoff is at fault");
             false
         }
-    }
+    };
+    relocation.end();
+    any
 }
 
 /// Tries again what the toolstack failed to do, until it is done. The domain's number if it runs.
