@@ -2,6 +2,7 @@
 
 mod admit;
 mod handoff;
+mod outcome;
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,7 +10,7 @@ use peer::{
     handoff::destination::Event,
     native::{
         FrameSource,
-        message::{Outcome, OutcomeQuery, Refused, Relocate, Reply, is_commit},
+        message::{Refused, Relocate, Reply, is_commit},
     },
 };
 use tokio::time::sleep;
@@ -18,14 +19,9 @@ use tracing::Instrument;
 
 pub use admit::{Admitted, admit};
 pub use handoff::{Incoming, Say};
+pub use outcome::outcome;
 
-use crate::{
-    blocking::blocking,
-    conversation::Conversation,
-    host::Host,
-    journal::{Direction, Journal},
-    relocations::Relocation,
-};
+use crate::{blocking::blocking, conversation::Conversation, host::Host, relocations::Relocation};
 
 /// How long the other end may take to read a last word.
 const LAST_WORD: Duration = Duration::from_secs(5);
@@ -298,56 +294,4 @@ pub async fn settle(incoming: &Arc<Incoming>, mut said: Vec<Say>) -> Option<u32>
             }
         };
     }
-}
-
-/// Answers the question for the outcome.
-pub async fn outcome(host: &Arc<Host>, query: &OutcomeQuery) -> Reply {
-    let running = host
-        .relocations
-        .find(query.id, Direction::In)
-        .and_then(|relocation| relocation.incoming.clone());
-    let journal = host.journal.clone();
-    let id = query.id;
-    let outcome = blocking(move || match running {
-        Some(incoming) => {
-            let said = incoming.on(Event::Asked).map_err(|error| error.to_string())?;
-            let answer = said.into_iter().find_map(|say| match say {
-                Say::Outcome(outcome) => Some(outcome),
-                _ => None,
-            });
-            Ok(answer.unwrap_or(Outcome::Pending))
-        }
-        None => from_journal(&journal, id),
-    })
-    .await;
-    match outcome {
-        Ok(outcome) => {
-            if outcome == Outcome::Discarded
-                && let Some(relocation) = host.relocations.find(query.id, Direction::In)
-            {
-                relocation.cancel.cancel("the source has lost its connection");
-            }
-            tracing::info!(id = %query.id, ?outcome, "the source asked for the outcome");
-            Reply::Outcome(outcome)
-        }
-        Err(text) => Reply::Err(Refused {
-            word: "journal".to_owned(),
-            text,
-        }),
-    }
-}
-
-fn from_journal(journal: &Journal, id: uuid::Uuid) -> Result<Outcome, String> {
-    let entry = journal.find(id, Direction::In).map_err(|error| error.to_string())?;
-    Ok(match entry {
-        None => Outcome::Discarded,
-        Some(entry) => match entry.state.as_str() {
-            "running" => Outcome::Running {
-                domid: entry.domid.unwrap_or_default(),
-            },
-            "discarded" => Outcome::Discarded,
-            // It is being recovered, or its recovery failed.
-            _ => Outcome::Pending,
-        },
-    })
 }

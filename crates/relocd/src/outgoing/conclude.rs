@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use peer::{
     control::Decision,
     handoff::{WrongMove, source::Event},
-    native::message::Outcome,
+    native::message::{Outcome, OutcomeQuery},
 };
 use tokio::time::sleep;
 
@@ -77,10 +77,14 @@ pub async fn conclude(
 async fn learn_outcome(host: &Host, relocation: &Arc<Relocation>, handoff: &mut Handoff) -> Event {
     let peer = handoff.entry().peer.clone();
     let limit = host.limits().handshake;
+    let query = OutcomeQuery {
+        id: relocation.id,
+        uuid: Some(relocation.uuid),
+    };
     let mut operator = relocation.operator.subscribe();
     let unsure = |reason: &str| relocation.note(reason);
     tokio::select! {
-        outcome = outcome::ask(&peer, relocation.id, limit, unsure) => match outcome {
+        outcome = outcome::ask(&peer, &query, limit, unsure) => match outcome {
             Outcome::Running { domid } => {
                 handoff.runs_there_as(domid);
                 Event::Running
