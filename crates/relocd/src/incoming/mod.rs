@@ -21,7 +21,9 @@ pub use admit::{Admitted, admit};
 pub use handoff::{Incoming, Say};
 pub use outcome::outcome;
 
-use crate::{blocking::blocking, conversation::Conversation, host::Host, relocations::Relocation};
+use crate::{
+    blocking::blocking, conversation::Conversation, host::Host, relocations::Relocation, unwritten::write_later,
+};
 
 /// How long the other end may take to read a last word.
 const LAST_WORD: Duration = Duration::from_secs(5);
@@ -184,10 +186,10 @@ async fn take_in(
                     .send(&line(&Reply::Running { domid }), limits.handshake)
                     .await;
             } else {
-                let text = "the commit could not be journalled here: the domain was discarded".to_owned();
+                let why = incoming.detail().unwrap_or_default();
                 let refused = Refused {
                     word: "not-committed".to_owned(),
-                    text,
+                    text: format!("the commit could not be journalled there, and the domain was discarded: {why}"),
                 };
                 conversation.last_word(&line(&Reply::Err(refused)), LAST_WORD).await;
             }
@@ -273,16 +275,16 @@ async fn give_up(relocation: &Relocation, incoming: &Arc<Incoming>, reason: &str
 
 /// Tries again what the toolstack failed to do, until it is done. The domain's number if it runs.
 pub async fn settle(incoming: &Arc<Incoming>, mut said: Vec<Say>) -> Option<u32> {
-    loop {
-        let mut retry = None;
+    let domid = loop {
+        let (mut retry, mut runs) = (None, None);
         for say in said {
             match say {
-                Say::Running(domid) => return Some(domid),
+                Say::Running(domid) => runs = Some(domid),
                 Say::Retry(error) => retry = Some(error),
                 Say::Loaded | Say::Outcome(_) | Say::Discarded => {}
             }
         }
-        let error = retry?;
+        let (None, Some(error)) = (runs, retry) else { break runs };
         tracing::error!(%error, state = incoming.state().name(), "the toolstack failed; trying again");
         sleep(Duration::from_secs(1)).await;
         let handoff = Arc::clone(incoming);
@@ -293,5 +295,9 @@ pub async fn settle(incoming: &Arc<Incoming>, mut said: Vec<Say>) -> Option<u32>
                 return None;
             }
         };
+    };
+    if let Some((journal, entry)) = incoming.unwritten() {
+        write_later(journal, entry);
     }
+    domid
 }
