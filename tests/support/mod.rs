@@ -1,6 +1,9 @@
 //! Daemons of their own for each test, with `xm` towards them.
 #![allow(dead_code)]
 
+pub mod disk;
+pub mod proxy;
+
 use std::{
     fs,
     io::{Read, Write},
@@ -27,7 +30,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 static NEXT_ADDRESS: AtomicU32 = AtomicU32::new(0);
 
 /// A loopback address that no other test uses now: hosts of tests don't meet.
-fn own_address() -> String {
+pub fn own_address() -> String {
     let number = NEXT_ADDRESS.fetch_add(1, Ordering::Relaxed);
     let process = std::process::id() % 60_000;
     format!("127.{}.{}.{}", 1 + process / 250, 1 + process % 250, 2 + number)
@@ -35,6 +38,8 @@ fn own_address() -> String {
 
 /// A host: a daemon with directories of its own.
 pub struct Host {
+    /// A small disk below the state directory. Goes before the directory.
+    pub disk: Option<disk::Disk>,
     pub directory: tempfile::TempDir,
     pub address: String,
     pub port: u16,
@@ -58,6 +63,7 @@ impl Host {
     pub fn prepare(extra: &str) -> Host {
         let directory = tempfile::tempdir().unwrap();
         let host = Host {
+            disk: None,
             directory,
             address: own_address(),
             port: 18002,
@@ -244,6 +250,27 @@ impl Host {
 
     pub fn is_empty(&self) -> bool {
         self.domains().is_empty()
+    }
+
+    /// Whether `xm status` has this word.
+    pub fn status_has(&self, word: &str) -> bool {
+        self.ok(&["status"]).split_whitespace().any(|other| other == word)
+    }
+
+    /// The journal's files of one direction: `in`, `out`.
+    pub fn records(&self, direction: &str) -> Vec<PathBuf> {
+        let directory = fs::read_dir(self.path("state/journal"));
+        let files = directory.into_iter().flatten().map(|entry| entry.unwrap().path());
+        files
+            .filter(|path| path.to_string_lossy().ends_with(&format!(".{direction}.sxp")))
+            .collect()
+    }
+
+    /// Whether a record of the journal says that a relocation of this direction is in this state.
+    pub fn journal_has(&self, direction: &str, state: &str) -> bool {
+        let word = format!("(state {state})");
+        let has = |path: PathBuf| fs::read_to_string(path).is_ok_and(|text| text.contains(&word));
+        self.records(direction).into_iter().any(has)
     }
 
     pub fn wait(&self, what: &str, mut done: impl FnMut() -> bool) {

@@ -227,16 +227,18 @@ impl Journal {
         Ok((entries, faults))
     }
 
-    /// Removes finished records that are older than `keep`.
+    /// Removes old records. `keep`: how long a record is kept; `None` = as long as it says what it says.
     ///
     /// # Errors
     /// [`JournalError::Io`] if the directory can't be read, or a record not removed.
-    pub fn expire(&self, keep: Duration, is_over: impl Fn(&Entry) -> bool) -> Result<(), JournalError> {
-        let before = unix_seconds().saturating_sub(keep.as_secs());
+    pub fn expire(&self, keep: impl Fn(&Entry) -> Option<Duration>) -> Result<(), JournalError> {
+        let now = unix_seconds();
         let (entries, _) = self.all()?;
+        let is_old =
+            |entry: &&Entry| keep(entry).is_some_and(|keep| entry.updated < now.saturating_sub(keep.as_secs()));
         entries
             .iter()
-            .filter(|entry| entry.updated < before && is_over(entry))
+            .filter(is_old)
             .try_for_each(|entry| self.remove(entry.id, entry.direction))
     }
 
@@ -352,16 +354,16 @@ mod tests {
         let journal = Journal::open(directory.path()).unwrap();
         let mut entry = entry();
         journal.write(&mut entry).unwrap();
-        journal.expire(Duration::from_secs(3600), |_| true).unwrap();
+        journal.expire(|_| Some(Duration::from_secs(3600))).unwrap();
         assert_eq!(journal.all().unwrap().0.len(), 1);
         let path = journal.path(entry.id, entry.direction);
         let old = fs::read_to_string(&path)
             .unwrap()
             .replace(&format!("(updated {})", entry.updated), "(updated 5)");
         fs::write(&path, old).unwrap();
-        journal.expire(Duration::from_secs(3600), |_| false).unwrap();
+        journal.expire(|_| None).unwrap();
         assert_eq!(journal.all().unwrap().0.len(), 1);
-        journal.expire(Duration::from_secs(3600), |_| true).unwrap();
+        journal.expire(|_| Some(Duration::from_secs(3600))).unwrap();
         assert_eq!(journal.all().unwrap().0.len(), 0);
     }
 }

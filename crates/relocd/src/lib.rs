@@ -24,3 +24,4 @@ mod recovery;
 mod relocations;
 mod system;
 mod toolstacks;
+mod unwritten;

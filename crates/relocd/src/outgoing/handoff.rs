@@ -30,6 +30,7 @@ pub struct Handoff {
     entry: Entry,
     journal: Journal,
     pending: Vec<Command>,
+    unwritten: bool,
 }
 
 impl Handoff {
@@ -41,6 +42,7 @@ impl Handoff {
             entry,
             journal,
             pending: Vec::new(),
+            unwritten: false,
         }
     }
 
@@ -53,6 +55,7 @@ impl Handoff {
             entry,
             journal,
             pending,
+            unwritten: false,
         })
     }
 
@@ -69,6 +72,11 @@ impl Handoff {
     /// What the journal says.
     pub fn entry(&self) -> &Entry {
         &self.entry
+    }
+
+    /// Whether the disk has an older record than [`Handoff::entry`].
+    pub fn is_unwritten(&self) -> bool {
+        self.unwritten
     }
 
     /// Keeps what happened for the journal's next record.
@@ -124,6 +132,11 @@ impl Handoff {
     }
 
     /// Writes the state; of the commit's record, the outcome is itself an event.
+    ///
+    /// The others may fail, and what they announce is done all the same. The disk says `sending` or `committed` then. After a crash the first resumes a copy
+    /// that is still suspended under this relocation's identity, and the second asks the destination again, whose answer does not change; a copy that has been
+    /// resumed or destroyed is not found by either. An operator's decision is asked for again. A commit that was written in spite of an error, before the domain
+    /// was resumed, was never sent: the destination answers that it has discarded.
     fn write(&mut self) -> Result<(), WrongMove> {
         let deciding = self.machine.state() == State::Deciding;
         let state = if deciding {
@@ -133,11 +146,14 @@ impl Handoff {
         };
         self.entry.state = state.name().to_owned();
         let written = self.journal.write(&mut self.entry);
+        self.unwritten = written.is_err();
         if let Err(error) = &written {
             tracing::error!(%error, state = state.name(), "the journal can't be written");
-            self.note(error.to_string());
         }
         if deciding {
+            if let Err(error) = &written {
+                self.note(error.to_string());
+            }
             let event = if written.is_ok() {
                 Event::CommitJournalled
             } else {

@@ -55,7 +55,6 @@ pub async fn negotiate(
             refusal.word(),
             format!("{} can't take domain '{}': {refusal}", order.host, config.name),
         )
-        .state(format!("domain '{}' was not touched: it runs here", config.name))
     })?;
     let line = request.to_line().map_err(|error| failure::internal(&error))?;
     let asked = conversation.send(&line, limits.handshake).await;
@@ -67,8 +66,7 @@ pub async fn negotiate(
             peer: address.to_string(),
         })),
         Reply::Admitted if order.dry_run => Ok(Negotiated::Admitted(Box::new(there))),
-        Reply::Err(refused) => Err(failure::refused(&order.host, &refused)
-            .state(format!("domain '{}' was not touched: it runs here", config.name))),
+        Reply::Err(refused) => Err(failure::refused(&order.host, &refused)),
         other => Err(strange(&order.host, &format!("{other:?}"))),
     }
 }
