@@ -14,6 +14,7 @@ use toolstack::ToolstackError;
 
 use crate::{
     control::{self, ControlError},
+    fault,
     host::Host,
     journal::{Journal, JournalError},
     listeners::{ListenError, Listeners},
@@ -76,6 +77,10 @@ impl StartError {
 /// # Errors
 /// [`StartError`], if it can't begin.
 pub fn run(options: Options) -> Result<(), StartError> {
+    fault::check().map_err(|what| StartError::Io {
+        what: "fault points",
+        source: io::Error::other(what),
+    })?;
     let loaded = Config::load(&options.config)?;
     let logging = logging::start(&loaded.config);
     tell(&loaded.notes);

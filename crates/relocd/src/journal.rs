@@ -15,6 +15,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::fault;
+
 /// Version of the records.
 const VERSION: u32 = 1;
 
@@ -160,20 +162,31 @@ impl Journal {
             }
         }
         bytes.extend_from_slice(b")\n");
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&new)
+        let at = |step: &str| fault::fallible(&["journal", entry.direction.word(), &entry.state, step]);
+        let open = || {
+            OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&new)
+        };
+        let mut file = at("create")
+            .and_then(|()| open())
             .map_err(io_error(&new, "creating the record"))?;
-        let written = file.write_all(&bytes).and_then(|()| file.sync_all());
+        let written = at("write")
+            .and_then(|()| file.write_all(&bytes))
+            .and_then(|()| file.sync_all())
+            .and_then(|()| at("rename"));
         if let Err(source) = written {
             let _ = fs::remove_file(&new);
             return Err(io_error(&new, "writing the record")(source));
         }
         fs::rename(&new, &path).map_err(io_error(&path, "renaming the record"))?;
-        self.sync_directory()
+        at("sync").map_err(io_error(&self.directory, "syncing the directory"))?;
+        self.sync_directory()?;
+        fault::point(&["journal", entry.direction.word(), &entry.state, "synced"]);
+        Ok(())
     }
 
     /// Removes a record that nobody needs: of a relocation that touched nothing.

@@ -12,6 +12,7 @@ mod conversation;
 pub mod daemon;
 pub mod demo;
 mod failure;
+mod fault;
 mod host;
 mod incoming;
 mod journal;

@@ -24,6 +24,7 @@ use tokio::{
 use crate::{
     blocking::blocking,
     conversation::{Conversation, ConversationError, prepare},
+    fault,
     host::{Host, Limits},
     incoming, names,
 };
@@ -211,6 +212,7 @@ async fn converse(
                 if conversation.end_of_line(limits.handshake).await.is_err() {
                     return Ok(());
                 }
+                fault::reached(&["in", "hello", "received"]).await;
                 to_line(&greet(host, &hello).await)
             }
             Ok(Request::Relocate(relocate)) => {
@@ -219,6 +221,7 @@ async fn converse(
                 }
                 // From here on the limit on relocations counts, no more the one on connections.
                 place.take();
+                fault::reached(&["in", "relocate", "received"]).await;
                 incoming::receive(host, conversation, *relocate, peer, entry).await;
                 return Ok(());
             }
@@ -226,7 +229,10 @@ async fn converse(
                 if conversation.end_of_line(limits.handshake).await.is_err() {
                     return Ok(());
                 }
-                to_line(&incoming::outcome(host, &query).await)
+                fault::reached(&["in", "outcome", "received"]).await;
+                let answer = to_line(&incoming::outcome(host, &query).await);
+                fault::reached(&["in", "outcome", "send"]).await;
+                answer
             }
             Err(error) => {
                 faults += 1;

@@ -12,6 +12,7 @@ use peer::{
 use toolstack::{Arrived, ToolstackError};
 
 use crate::{
+    fault,
     journal::{Entry, Journal},
     relocations::lock,
 };
@@ -301,7 +302,10 @@ impl Inner {
                 None => Err(ToolstackError::Failed("the arrived domain can't be found".to_owned())),
             };
         };
-        match arrived.unpause() {
+        fault::point(&["in", "unpause", "before"]);
+        let unpaused = arrived.unpause();
+        fault::point(&["in", "unpause", "after"]);
+        match unpaused {
             Ok(domid) => {
                 self.entry.domid = Some(domid);
                 Ok(())
@@ -318,7 +322,10 @@ impl Inner {
         let Some(arrived) = self.arrived.take() else {
             return Ok(());
         };
-        arrived.discard().map_err(|undone| {
+        fault::point(&["in", "discard", "before"]);
+        let discarded = arrived.discard();
+        fault::point(&["in", "discard", "after"]);
+        discarded.map_err(|undone| {
             self.arrived = Some(undone.domain);
             undone.error
         })

@@ -22,7 +22,7 @@ pub use handoff::{Incoming, Say};
 pub use outcome::outcome;
 
 use crate::{
-    blocking::blocking, conversation::Conversation, host::Host, relocations::Relocation, unwritten::write_later,
+    blocking::blocking, conversation::Conversation, fault, host::Host, relocations::Relocation, unwritten::write_later,
 };
 
 /// How long the other end may take to read a last word.
@@ -50,7 +50,10 @@ pub async fn receive(host: &Arc<Host>, mut conversation: Conversation, request: 
                     mode = ready.booked.relocation.mode,
                     "a domain arrives"
                 );
-                if conversation.send(&line(&Reply::Ready), limit).await.is_ok() {
+                fault::reached(&["in", "ready", "send"]).await;
+                let sent = conversation.send(&line(&Reply::Ready), limit).await;
+                fault::reached(&["in", "ready", "sent"]).await;
+                if sent.is_ok() {
                     take_in(
                         host,
                         conversation,
@@ -108,6 +111,7 @@ async fn take_in(
             return;
         }
     };
+    fault::reached(&["in", "finish", "received"]).await;
     let arrived = match arrived {
         Ok(arrived) => arrived,
         Err(error) => {
@@ -150,7 +154,10 @@ async fn take_in(
         }
     }
     relocation.stage("loaded");
-    if let Err(error) = conversation.send(&line(&Reply::Loaded), limits.handshake).await {
+    fault::reached(&["in", "loaded", "send"]).await;
+    let sent = conversation.send(&line(&Reply::Loaded), limits.handshake).await;
+    fault::reached(&["in", "loaded", "sent"]).await;
+    if let Err(error) = sent {
         give_up(
             relocation,
             incoming,
@@ -171,6 +178,7 @@ async fn take_in(
         return;
     }
     relocation.stage("committing");
+    fault::reached(&["in", "commit", "received"]).await;
     let committed = {
         let incoming = Arc::clone(incoming);
         blocking(move || incoming.on(Event::Commit)).await
@@ -182,9 +190,11 @@ async fn take_in(
             if let Some(domid) = domid {
                 tracing::info!(domid, "the domain runs here");
                 // Lost or not: the source can ask.
+                fault::reached(&["in", "running", "send"]).await;
                 let _ = conversation
                     .send(&line(&Reply::Running { domid }), limits.handshake)
                     .await;
+                fault::reached(&["in", "running", "sent"]).await;
             } else {
                 let why = incoming.detail().unwrap_or_default();
                 let refused = Refused {
@@ -213,7 +223,7 @@ async fn load(
     let toolstack = Arc::clone(&host.toolstack);
     let id = relocation.id;
     let loading = blocking(move || {
-        let mut source = FrameSource::new(&stream);
+        let mut source = FrameSource::new(fault::reads(&stream));
         let arrival = Arrival {
             relocation: id,
             config: &config,

@@ -6,7 +6,10 @@ use peer::handoff::{
 };
 use toolstack::{Departed, ToolstackError};
 
-use crate::journal::{Entry, Journal};
+use crate::{
+    fault,
+    journal::{Entry, Journal},
+};
 
 /// What is left to the caller, who has the connection.
 #[derive(Debug)]
@@ -169,10 +172,17 @@ impl Handoff {
         let Some(departed) = self.departed.take() else {
             return Ok(());
         };
+        let word = if command == Command::Resume {
+            "resume"
+        } else {
+            "destroy"
+        };
+        fault::point(&["out", word, "before"]);
         let done = match command {
             Command::Resume => departed.resume(),
             _ => departed.destroy(),
         };
+        fault::point(&["out", word, "after"]);
         done.map_err(|undone| {
             self.departed = Some(undone.domain);
             undone.error

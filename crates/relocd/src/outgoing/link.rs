@@ -18,7 +18,7 @@ use nix::{
 };
 use peer::native::{Link, message::Reply};
 
-use crate::cancel::Cancel;
+use crate::{cancel::Cancel, fault};
 
 /// How long the other end's last word is waited for once its connection has failed.
 const LAST_WORD: Duration = Duration::from_secs(3);
@@ -81,6 +81,7 @@ impl TcpLink {
 
 impl Link for TcpLink {
     fn write(&mut self, mut buffers: &mut [IoSlice<'_>]) -> Result<(), ImageError> {
+        fault::point(&["out", "frame"]);
         IoSlice::advance_slices(&mut buffers, 0);
         while !buffers.is_empty() {
             match self.stream.write_vectored(buffers) {

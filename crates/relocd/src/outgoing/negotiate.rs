@@ -15,6 +15,7 @@ use tokio::{
 use crate::{
     conversation::{Conversation, ConversationError, prepare},
     failure::{self, Tell},
+    fault,
     host::Host,
 };
 
@@ -57,14 +58,19 @@ pub async fn negotiate(
         )
     })?;
     let line = request.to_line().map_err(|error| failure::internal(&error))?;
+    fault::reached(&["out", "relocate", "send"]).await;
     let asked = conversation.send(&line, limits.handshake).await;
+    fault::reached(&["out", "relocate", "sent"]).await;
     asked.map_err(|error| lost(&order.host, &error))?;
     // The destination may look names up and sync its journal first.
     match reply(&mut conversation, &order.host, limits.handshake + limits.handshake).await? {
-        Reply::Ready => Ok(Negotiated::Ready(Ready {
-            conversation,
-            peer: address.to_string(),
-        })),
+        Reply::Ready => {
+            fault::reached(&["out", "ready", "received"]).await;
+            Ok(Negotiated::Ready(Ready {
+                conversation,
+                peer: address.to_string(),
+            }))
+        }
         Reply::Admitted if order.dry_run => Ok(Negotiated::Admitted(Box::new(there))),
         Reply::Err(refused) => Err(failure::refused(&order.host, &refused)),
         other => Err(strange(&order.host, &format!("{other:?}"))),
@@ -98,10 +104,12 @@ async fn connect(name: &str, port: u16, limit: Duration) -> Result<(TcpStream, S
 
 async fn greet(conversation: &mut Conversation, name: &str, limit: Duration) -> Result<HostFacts, Failure> {
     let line = Hello::ours().to_line().map_err(|error| failure::internal(&error))?;
+    fault::reached(&["out", "hello", "send"]).await;
     conversation
         .send(&line, limit)
         .await
         .map_err(|error| shut_out(name, &error))?;
+    fault::reached(&["out", "hello", "sent"]).await;
     let value = conversation
         .next_line(limit)
         .await
@@ -128,7 +136,10 @@ async fn greet(conversation: &mut Conversation, name: &str, limit: Duration) -> 
 /// [`Failure`]: the destination gave up, or its connection is lost. Nothing has been committed.
 pub async fn loaded(conversation: &mut Conversation, limit: Duration) -> Result<(), Failure> {
     match reply(conversation, "the destination", limit).await? {
-        Reply::Loaded => Ok(()),
+        Reply::Loaded => {
+            fault::reached(&["out", "loaded", "received"]).await;
+            Ok(())
+        }
         Reply::Err(refused) => Err(failure::simple(
             "destination",
             format!("the destination gave up: {refused}"),
@@ -142,13 +153,18 @@ pub async fn loaded(conversation: &mut Conversation, limit: Duration) -> Result<
 /// # Errors
 /// Why the outcome is not known, in words. The destination owns the domain, perhaps.
 pub async fn commit(conversation: &mut Conversation, limit: Duration) -> Result<u32, String> {
+    fault::reached(&["out", "commit", "send"]).await;
     conversation
         .send(COMMIT_LINE, limit)
         .await
         .map_err(|error| error.to_string())?;
+    fault::reached(&["out", "commit", "sent"]).await;
     let value = conversation.next_line(limit).await.map_err(|error| error.to_string())?;
     match Reply::parse(&value).map_err(|error| error.to_string())? {
-        Reply::Running { domid } => Ok(domid),
+        Reply::Running { domid } => {
+            fault::reached(&["out", "running", "received"]).await;
+            Ok(domid)
+        }
         // Even a refusal of the commit is only believed as an answer to the question for the outcome, which the destination journals.
         Reply::Err(refused) => Err(refused.to_string()),
         other => Err(format!("unexpected reply {other:?}")),

@@ -8,7 +8,10 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::conversation::{Conversation, prepare};
+use crate::{
+    conversation::{Conversation, prepare},
+    fault,
+};
 
 /// The longest pause between two questions.
 const MAX_PAUSE: Duration = Duration::from_secs(2);
@@ -25,11 +28,14 @@ pub async fn ask_once(peer: &str, query: &OutcomeQuery, limit: Duration) -> Resu
     prepare(&stream).map_err(|error| error.to_string())?;
     let mut conversation = Conversation::new(stream, sxp::Limits::default());
     let line = query.to_line().map_err(|error| error.to_string())?;
+    fault::reached(&["out", "outcome", "send"]).await;
     conversation
         .send(&line, limit)
         .await
         .map_err(|error| error.to_string())?;
+    fault::reached(&["out", "outcome", "sent"]).await;
     let reply = conversation.next_line(limit).await.map_err(|error| error.to_string())?;
+    fault::reached(&["out", "outcome", "received"]).await;
     match Reply::parse(&reply).map_err(|error| error.to_string())? {
         Reply::Outcome(outcome) => Ok(outcome),
         Reply::Err(refused) => Err(refused.to_string()),
