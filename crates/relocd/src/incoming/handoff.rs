@@ -324,3 +324,7 @@ impl Inner {
         })
     }
 }
+
+#[cfg(test)]
+#[path = "handoff_tests.rs"]
+mod tests;
