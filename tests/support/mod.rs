@@ -1,5 +1,5 @@
 //! Daemons of their own for each test, with `xm` towards them.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod disk;
 mod guest;

@@ -68,15 +68,12 @@ impl TcpLink {
         let mut bytes = [0; 512];
         loop {
             let count = self.stream.read(&mut bytes).ok().filter(|count| *count > 0)?;
-            match reader.feed(bytes.get(..count)?).ok()? {
-                (_, Some(value)) => {
-                    return Some(ImageError::Peer(match Reply::parse(&value) {
-                        Ok(Reply::Err(refused)) => format!("the destination gave up: {}", refused.text),
-                        Ok(other) => format!("the destination broke the protocol: {other:?}"),
-                        Err(error) => format!("the destination broke the protocol: {error}"),
-                    }));
-                }
-                (_, None) => {}
+            if let (_, Some(value)) = reader.feed(bytes.get(..count)?).ok()? {
+                return Some(ImageError::Peer(match Reply::parse(&value) {
+                    Ok(Reply::Err(refused)) => format!("the destination gave up: {}", refused.text),
+                    Ok(other) => format!("the destination broke the protocol: {other:?}"),
+                    Err(error) => format!("the destination broke the protocol: {error}"),
+                }));
             }
         }
     }
