@@ -1,4 +1,6 @@
 //! Whatever breaks, and whenever: the domain runs on exactly one host, and nothing is left of it on the other.
+// Helpers outside of test functions fail a test as well.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "failures/disks.rs"]
 mod disks;

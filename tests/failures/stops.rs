@@ -68,6 +68,9 @@ fn the_destination_is_stopped() {
         let proxy = Proxy::to(&b, Some(stage));
         let mut xm = migrating(&a, &proxy, &["-l"]);
         reached(&proxy, &mut xm, &a, &b);
+        b.wait("the record", || {
+            b.journal_has("in", "receiving") || b.journal_has("in", "loaded")
+        });
         stops(&mut b);
         for state in ["receiving", "loaded", "discarding"] {
             assert!(

@@ -5,7 +5,7 @@ use std::{
     net::{Shutdown, TcpListener, TcpStream},
     sync::{
         Arc, Condvar, Mutex, MutexGuard,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -72,6 +72,8 @@ enum Gate {
 struct Connection {
     gate: Mutex<Gate>,
     changed: Condvar,
+    /// Directions that have ended.
+    ended: AtomicU32,
 }
 
 struct Shared {
@@ -183,6 +185,7 @@ fn serve(listener: &TcpListener, target: &str, shared: &Arc<Shared>) {
                 connection: Arc::clone(&connection),
                 shared: Arc::clone(shared),
                 towards,
+                deaf: false,
             };
             thread::spawn(move || pump.run());
         }
@@ -202,6 +205,8 @@ struct Pump {
     connection: Arc<Connection>,
     shared: Arc<Shared>,
     towards: Towards,
+    /// Whether the other end does not listen any more.
+    deaf: bool,
 }
 
 /// What a piece of the conversation means.
@@ -215,6 +220,11 @@ impl Pump {
     fn run(mut self) {
         // The end of a stream is held back like everything else.
         let ended = self.pump().and_then(|()| self.pass().map(drop));
+        self.connection.ended.fetch_add(1, Ordering::SeqCst);
+        // Who does not listen any more may have said why: that goes through first.
+        while self.deaf && self.connection.ended.load(Ordering::SeqCst) < 2 && self.pass().is_ok() {
+            thread::sleep(LOOK);
+        }
         if ended.is_err() && *self.connection.gate.lock().unwrap() == Gate::Cut(Cut::Rst) {
             // The last of the clones to be closed sends the reset: no shutdown, which would say goodbye first.
             for stream in [&self.from, &self.to] {
@@ -276,7 +286,7 @@ impl Pump {
                     piece.bytes.starts_with(b"(relocate")
                 };
             }
-            self.forward(&piece)?;
+            self.forward(&piece).inspect_err(|_| self.deaf = true)?;
         }
     }
 

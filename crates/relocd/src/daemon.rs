@@ -176,7 +176,9 @@ async fn stop(host: &Arc<Host>, listeners: &mut Listeners) {
     let begun = Instant::now();
     loop {
         let running = host.relocations.all();
-        if running.is_empty() || begun.elapsed() > LAST_WAIT {
+        // A relocation is out of the books a moment before its operator has heard of it.
+        let answered = Arc::strong_count(&host.answering) == 1;
+        if (running.is_empty() && answered) || begun.elapsed() > LAST_WAIT {
             for relocation in running {
                 tracing::warn!(id = %relocation.id, domain = relocation.domain, "left to the next start: the journal knows where it stands");
             }

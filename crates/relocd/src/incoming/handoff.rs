@@ -331,3 +331,7 @@ impl Inner {
         })
     }
 }
+
+#[cfg(test)]
+#[path = "handoff_tests.rs"]
+mod tests;

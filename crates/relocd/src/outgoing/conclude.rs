@@ -62,7 +62,7 @@ pub async fn conclude(
                 .await;
                 ask = next?;
             }
-            Some(Ask::LearnOutcome | Ask::SendCommit) | None => {
+            Some(Ask::Outcome | Ask::SendCommit) | None => {
                 relocation.stage("in-doubt");
                 let event = learn_outcome(host, relocation, &mut handoff).await;
                 let next;

@@ -17,7 +17,7 @@ pub enum Ask {
     /// Say `(commit)`.
     SendCommit,
     /// Ask for the outcome until an answer comes.
-    LearnOutcome,
+    Outcome,
     /// The toolstack failed: call [`Handoff::again`] after a while.
     Retry(ToolstackError),
     /// Nothing: the domain runs on here.
@@ -116,7 +116,7 @@ impl Handoff {
             match self.pending.remove(0) {
                 Command::Journal => self.write()?,
                 Command::SendCommit => ask = Some(Ask::SendCommit),
-                Command::AskOutcome => ask = Some(Ask::LearnOutcome),
+                Command::AskOutcome => ask = Some(Ask::Outcome),
                 command @ (Command::Resume | Command::Destroy) => {
                     if let Err(error) = self.decide(command) {
                         self.pending.insert(0, command);
