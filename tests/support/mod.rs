@@ -3,6 +3,7 @@
 
 pub mod disk;
 mod guest;
+pub mod lives;
 pub mod proxy;
 
 use std::{
@@ -46,6 +47,10 @@ pub struct Host {
     pub port: u16,
     child: Option<Child>,
     extra: String,
+    /// The network namespace that the daemon is in, if not the test's.
+    namespace: Option<String>,
+    /// Its fault points.
+    faults: String,
 }
 
 impl Host {
@@ -70,6 +75,8 @@ impl Host {
             port: 18002,
             child: None,
             extra: extra.to_owned(),
+            namespace: None,
+            faults: String::new(),
         };
         host.configure(extra);
         host
@@ -88,8 +95,9 @@ impl Host {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(RELOCD);
+        let mut command = lives::inside(self.namespace.as_deref(), RELOCD);
         command
+            .env("RELOCD_FAULT", &self.faults)
             .arg("--config")
             .arg(self.path("xend-config.sxp"))
             .args(["--toolstack", "embedded", "--state-dir"])
@@ -320,16 +328,6 @@ impl Drop for Host {
             }
         }
         // Machines whose directory goes end by themselves.
-    }
-}
-
-/// A process that ends when the test has no more need of it.
-struct Ended(Child);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
 
