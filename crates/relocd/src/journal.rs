@@ -189,6 +189,20 @@ impl Journal {
         Ok(())
     }
 
+    /// Writes a relocation's first record. If that fails there is no relocation, and shall be no record of one: a write that failed after the rename has
+    /// left it there.
+    ///
+    /// # Errors
+    /// As [`Journal::write`].
+    pub fn begin(&self, entry: &mut Entry) -> Result<(), JournalError> {
+        let written = self.write(entry);
+        if written.is_err() {
+            // What can't be removed now is settled at the next start, which finds nothing to do.
+            let _ = self.remove(entry.id, entry.direction);
+        }
+        written
+    }
+
     /// Removes a record that nobody needs: of a relocation that touched nothing.
     ///
     /// # Errors

@@ -163,7 +163,7 @@ impl Outgoing {
             "sending",
         );
         let journal = self.host.journal.clone();
-        let written = blocking(move || journal.write(&mut entry).map(|()| entry)).await;
+        let written = blocking(move || journal.begin(&mut entry).map(|()| entry)).await;
         let entry = written.map_err(|error| {
             failure::simple("journal", error.to_string())
                 .state(self.untouched())
