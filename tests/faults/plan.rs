@@ -50,6 +50,21 @@ const STEPS: &[&str] = &["create", "write", "rename", "sync", "synced"];
 const FAILING_STEPS: &[&str] = &["create", "write", "rename", "sync"];
 const ERRORS: &[&str] = &["ENOSPC", "EIO", "EROFS"];
 
+/// All points, as the log names them.
+pub fn points() -> Vec<String> {
+    let mut points = vec!["out.frame".to_owned(), "in.frame".to_owned()];
+    for (word, messages, states) in [
+        ("out", [MESSAGES_OUT, LATER_OUT], [STATES_OUT, LATER_STATES_OUT]),
+        ("in", [MESSAGES_IN, LATER_IN], [STATES_IN, LATER_STATES_IN]),
+    ] {
+        points.extend(messages.concat().iter().map(|message| format!("{word}.{message}")));
+        for state in states.concat() {
+            points.extend(STEPS.iter().map(|step| format!("journal.{word}.{state}.{step}")));
+        }
+    }
+    points
+}
+
 /// Kinds of scenarios, in the order of the report, and how often each is drawn.
 const KINDS: &[(&str, u64)] = &[
     ("kill source", 16),

@@ -1,8 +1,12 @@
 //! What all the runs came to.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    time::Duration,
+};
 
-use crate::run::Outcome;
+use crate::{plan, run::Outcome};
 
 #[derive(Default)]
 struct Line {
@@ -20,6 +24,7 @@ struct Line {
 pub struct Report {
     lines: BTreeMap<&'static str, Line>,
     recoveries: Vec<Duration>,
+    struck: BTreeSet<String>,
 }
 
 impl Report {
@@ -30,6 +35,7 @@ impl Report {
         line.stayed += u32::from(!outcome.moved);
         line.quiet += u32::from(!outcome.struck);
         line.deaths += outcome.deaths;
+        self.struck.extend(outcome.points.iter().cloned());
         if outcome.deaths > 0 {
             self.recoveries.push(outcome.recovery);
         }
@@ -86,6 +92,19 @@ impl fmt::Display for Report {
             seconds(99),
             seconds(100),
             times.len()
+        )?;
+        let points = plan::points();
+        let missed: Vec<&str> = points
+            .iter()
+            .filter(|point| !self.struck.contains(*point))
+            .map(String::as_str)
+            .collect();
+        writeln!(
+            f,
+            "points struck: {} of {}; not: {}",
+            points.len() - missed.len(),
+            points.len(),
+            missed.join(" ")
         )?;
         write!(f, "{} runs, {} failed", self.sum(|line| line.runs), self.failed())
     }

@@ -10,7 +10,7 @@ use std::{
 use crate::{
     pair::{Pair, Seen},
     plan::{Disturbance, End, Network, Plan, When},
-    support::ticks,
+    support::{Host, ticks},
 };
 
 /// How long it may take until all is settled. A bound on the run, no claim.
@@ -28,6 +28,8 @@ pub struct Outcome {
     pub deaths: u32,
     /// Whether anything that was planned came about.
     pub struck: bool,
+    /// The fault points that were.
+    pub points: Vec<String>,
     /// From the moment that both daemons answered and the network was whole.
     pub recovery: Duration,
 }
@@ -51,6 +53,8 @@ struct Run<'a> {
     restarted: [bool; 2],
     deaths: u32,
     struck: bool,
+    /// Since when both daemons have answered and the network has been whole.
+    whole: Option<Instant>,
 }
 
 /// Carries out a plan. Panics if the domain does not end up as it must.
@@ -87,6 +91,7 @@ pub fn run(pair: &mut Pair, plan: &Plan) -> Outcome {
         restarts: [None, None],
         restarted: [false, false],
         deaths: 0,
+        whole: None,
         struck: matches!(plan.network, Some(network) if network.when == When::Start),
     };
     run.to_the_end()
@@ -113,14 +118,21 @@ impl Run<'_> {
         let recovery = self.settle();
         let (said, succeeded) = self.said();
         let moved = self.check(&said, succeeded);
+        let points = self.points();
         Outcome {
             moved,
             deaths: self.deaths,
-            struck: self.struck
-                || self.deaths > 0
-                || ENDS.iter().any(|end| self.pair.log(*end).contains("fault point")),
+            struck: self.struck || !points.is_empty(),
+            points,
             recovery,
         }
+    }
+
+    /// The fault points that were struck.
+    fn points(&self) -> Vec<String> {
+        let logs = ENDS.map(|end| self.pair.log(end)).concat();
+        let after = |line: &str| Some(line.split_once("fault point ")?.1.split(' ').next()?.to_owned());
+        logs.lines().filter_map(after).collect()
     }
 
     /// Restarts what has died when it is due, disturbs and heals the network. Whether there is nothing more to wait for.
@@ -140,7 +152,13 @@ impl Run<'_> {
             }
             Disturbed::Waits(_) | Disturbed::No => Disturbed::No,
         };
-        ended && matches!(self.disturbed, Disturbed::No) && self.restarts == [None, None]
+        let undisturbed = matches!(self.disturbed, Disturbed::No) && self.restarts == [None, None];
+        if !undisturbed {
+            self.whole = None;
+        } else if self.whole.is_none() && self.pair.hosts.iter().all(Host::answers) {
+            self.whole = Some(Instant::now());
+        }
+        ended && undisturbed
     }
 
     fn is_due(&self, when: When) -> bool {
@@ -180,23 +198,22 @@ impl Run<'_> {
         }
     }
 
-    /// Until exactly one host runs the domain, the other has nothing of it, and no relocation is open; how long that took.
+    /// Until exactly one host runs the domain, the other has nothing of it, and no relocation is open; how long that took since all was whole.
     fn settle(&mut self) -> Duration {
         let begun = Instant::now();
-        let mut up = None;
         loop {
             self.revive();
             let seen = [0, 1].map(|at| self.pair.seen(at));
             let open = self.pair.open_relocations();
             if let ([Some(here), Some(there)], Some(open)) = (seen, &open) {
-                let up = *up.get_or_insert_with(Instant::now);
+                let whole = *self.whole.get_or_insert_with(Instant::now);
                 let one = [here, there] == [Seen::Runs, Seen::Nothing] || [here, there] == [Seen::Nothing, Seen::Runs];
                 if one && open.is_empty() {
-                    return up.elapsed();
+                    return whole.elapsed();
                 }
                 self.pair.only_one_runs();
             } else {
-                up = None;
+                self.whole = None;
             }
             assert!(
                 begun.elapsed() < SETTLED,
