@@ -5,12 +5,16 @@
 //! `RELOCD_FAULT_WORKERS` workers. Takes root; without it, this says so and passes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "faults/dice.rs"]
+mod dice;
 #[path = "faults/network.rs"]
 mod network;
 #[path = "faults/pair.rs"]
 mod pair;
 #[path = "faults/plan.rs"]
 mod plan;
+#[path = "faults/points.rs"]
+mod points;
 #[path = "faults/report.rs"]
 mod report;
 #[path = "faults/run.rs"]
@@ -27,7 +31,8 @@ use std::{
 };
 
 use pair::Pair;
-use plan::{BLOCK, Disturbance, End};
+use plan::{BLOCK, Disturbance};
+use points::End;
 use report::Report;
 
 fn number(variable: &str, default: u64) -> u64 {

@@ -4,7 +4,8 @@ use std::{thread, time::Duration};
 
 use crate::{
     network::{ADDRESSES, Network},
-    plan::{End, Guest},
+    plan::Guest,
+    points::End,
     support::{Host, PATIENCE, ticks},
 };
 

@@ -2,68 +2,13 @@
 
 use std::time::Duration;
 
+use crate::{
+    dice::Dice,
+    points::{CHAINS, End},
+};
+
 /// Seeds that share a guest and a pair of hosts: each moves the domain on from where the last one left it.
 pub const BLOCK: u64 = 10;
-
-const MESSAGES_OUT: &[&str] = &[
-    "hello.send",
-    "hello.sent",
-    "relocate.send",
-    "relocate.sent",
-    "ready.received",
-    "finish.sent",
-    "loaded.received",
-    "commit.send",
-    "commit.sent",
-    "running.received",
-    "destroy.before",
-    "destroy.after",
-];
-const MESSAGES_IN: &[&str] = &[
-    "hello.received",
-    "relocate.received",
-    "ready.send",
-    "ready.sent",
-    "finish.received",
-    "loaded.send",
-    "loaded.sent",
-    "commit.received",
-    "unpause.before",
-    "unpause.after",
-    "running.send",
-    "running.sent",
-];
-/// Reached only when something else has gone wrong before.
-const LATER_OUT: &[&str] = &[
-    "outcome.send",
-    "outcome.sent",
-    "outcome.received",
-    "resume.before",
-    "resume.after",
-];
-const LATER_IN: &[&str] = &["outcome.received", "outcome.send", "discard.before", "discard.after"];
-const STATES_OUT: &[&str] = &["sending", "committed", "moved", "destroyed"];
-const STATES_IN: &[&str] = &["receiving", "loaded", "committed", "running"];
-const LATER_STATES_OUT: &[&str] = &["resuming", "resumed"];
-const LATER_STATES_IN: &[&str] = &["discarding", "discarded"];
-const STEPS: &[&str] = &["create", "write", "rename", "sync", "synced"];
-const FAILING_STEPS: &[&str] = &["create", "write", "rename", "sync"];
-const ERRORS: &[&str] = &["ENOSPC", "EIO", "EROFS"];
-
-/// All points, as the log names them.
-pub fn points() -> Vec<String> {
-    let mut points = vec!["out.frame".to_owned(), "in.frame".to_owned()];
-    for (word, messages, states) in [
-        ("out", [MESSAGES_OUT, LATER_OUT], [STATES_OUT, LATER_STATES_OUT]),
-        ("in", [MESSAGES_IN, LATER_IN], [STATES_IN, LATER_STATES_IN]),
-    ] {
-        points.extend(messages.concat().iter().map(|message| format!("{word}.{message}")));
-        for state in states.concat() {
-            points.extend(STEPS.iter().map(|step| format!("journal.{word}.{state}.{step}")));
-        }
-    }
-    points
-}
 
 /// Kinds of scenarios, in the order of the report, and how often each is drawn.
 const KINDS: &[(&str, u64)] = &[
@@ -74,6 +19,7 @@ const KINDS: &[(&str, u64)] = &[
     ("journal error at source", 8),
     ("journal error at destination", 8),
     ("journal error, then kill", 10),
+    ("one after the other", 20),
     ("cut at a moment", 5),
     ("cut at a point", 12),
     ("reset", 5),
@@ -82,13 +28,6 @@ const KINDS: &[(&str, u64)] = &[
     ("slow link", 4),
     ("loss", 5),
 ];
-
-/// An end of the relocation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    Source,
-    Destination,
-}
 
 /// What is done to the network, as the source sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,93 +88,8 @@ pub struct Guest {
     pub extra: String,
 }
 
-/// Random numbers that are the same everywhere (splitmix64).
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.roll() % limit
-    }
-
-    fn chance(&mut self, percent: u64) -> bool {
-        self.below(100) < percent
-    }
-
-    fn pick<T: Copy>(&mut self, of: &[T]) -> T {
-        of[self.below(of.len() as u64) as usize]
-    }
-
-    fn millis(&mut self, from: u64, to: u64) -> Duration {
-        Duration::from_millis(from + self.below(to - from))
-    }
-
-    fn end(&mut self) -> End {
-        self.pick(&[End::Source, End::Destination])
-    }
-
-    /// A point that a relocation reaches by itself.
-    fn point(&mut self, end: End) -> String {
-        let (word, messages, states) = match end {
-            End::Source => ("out", MESSAGES_OUT, STATES_OUT),
-            End::Destination => ("in", MESSAGES_IN, STATES_IN),
-        };
-        match self.below(100) {
-            0..20 => format!("{word}.frame@{}", 1 + self.below(24)),
-            20..60 => format!("{word}.{}", self.pick(messages)),
-            _ => format!("journal.{word}.{}.{}", self.pick(states), self.pick(STEPS)),
-        }
-    }
-
-    /// A point that is reached after something has gone wrong.
-    fn later_point(&mut self, end: End) -> String {
-        let (word, messages, states, late_states) = match end {
-            End::Source => ("out", LATER_OUT, STATES_OUT, LATER_STATES_OUT),
-            End::Destination => ("in", LATER_IN, STATES_IN, LATER_STATES_IN),
-        };
-        match self.below(10) {
-            0..4 => format!("{word}.{}", self.pick(messages)),
-            4..8 => format!("journal.{word}.{}.{}", self.pick(late_states), self.pick(STEPS)),
-            _ => format!("journal.{word}.{}.{}", self.pick(&states[2..]), self.pick(STEPS)),
-        }
-    }
-
-    fn kill(&mut self, end: End) -> String {
-        format!("{}=kill", self.point(end))
-    }
-
-    fn later_kill(&mut self, end: End) -> String {
-        format!("{}=kill", self.later_point(end))
-    }
-
-    /// An error at a journal write, of the first or of any kind of state; for good (until the restart) with `+`.
-    fn journal_error(&mut self, end: End, onwards: &str) -> String {
-        let (word, states, late) = match end {
-            End::Source => ("out", STATES_OUT, LATER_STATES_OUT),
-            End::Destination => ("in", STATES_IN, LATER_STATES_IN),
-        };
-        let (step, error) = (self.pick(FAILING_STEPS), self.pick(ERRORS));
-        if !onwards.is_empty() || self.chance(30) {
-            return format!("journal.{word}.*.{step}@{}{onwards}=error={error}", 1 + self.below(4));
-        }
-        let state = if self.chance(20) {
-            self.pick(late)
-        } else {
-            self.pick(states)
-        };
-        format!("journal.{word}.{state}.{step}=error={error}")
-    }
-}
-
 pub fn guest(seed: u64) -> Guest {
-    let mut dice = Dice((seed / BLOCK).wrapping_mul(0x5851_f42d_4c95_7f2d));
+    let mut dice = Dice::new((seed / BLOCK).wrapping_mul(0x5851_f42d_4c95_7f2d));
     let memory = 16 + 4 * dice.below(5);
     let fill = dice.pick(&["random", "zero"]);
     let dirty = dice.pick(&[0, 2, 5, 10, 20]);
@@ -246,7 +100,7 @@ pub fn guest(seed: u64) -> Guest {
 }
 
 pub fn plan(seed: u64) -> Plan {
-    let mut dice = Dice(seed.wrapping_mul(0xd129_0d3f_2c5e_7a35));
+    let mut dice = Dice::new(seed.wrapping_mul(0xd129_0d3f_2c5e_7a35));
     let mut ticket = dice.below(KINDS.iter().map(|(_, weight)| weight).sum());
     let mut kind = KINDS[0].0;
     for (name, weight) in KINDS {
@@ -305,6 +159,7 @@ fn fill(plan: &mut Plan, dice: &mut Dice) {
             };
             *faults(plan, end) = format!("{error},{kill}");
         }
+        "one after the other" => chain(plan, dice),
         "cut at a moment" => {
             plan.bandwidth = plan.live && dice.chance(60);
             plan.network = Some(Network {
@@ -350,6 +205,29 @@ fn fill(plan: &mut Plan, dice: &mut Dice) {
             }
         }
     }
+}
+
+/// One fault, and a kill at a point that is reached because of it.
+fn chain(plan: &mut Plan, dice: &mut Dice) {
+    let chain = dice.pick(CHAINS);
+    let first = dice.choose(chain.points);
+    let action = match chain.action {
+        "error" => format!("{}=error={}", chain.onwards(first, dice), dice.error()),
+        action => format!("{first}={action}"),
+    };
+    *faults(plan, chain.end) = action;
+    let then = format!("{}=kill", dice.choose(chain.then));
+    // A daemon that has died before dies once more when it is back; one that lives has both faults from the start.
+    let dies = chain.action == "kill" && chain.end == chain.then_end;
+    let place = match (chain.then_end, dies) {
+        (End::Source, true) => &mut plan.source_again,
+        (End::Destination, true) => &mut plan.destination_again,
+        (end, false) => faults(plan, end),
+    };
+    if !place.is_empty() {
+        place.push(',');
+    }
+    place.push_str(&then);
 }
 
 /// A daemon waits at a point long enough for the network to change around it.

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{plan, run::Outcome};
+use crate::{points, run::Outcome};
 
 #[derive(Default)]
 struct Line {
@@ -93,7 +93,7 @@ impl fmt::Display for Report {
             seconds(100),
             times.len()
         )?;
-        let points = plan::points();
+        let points = points::all();
         let missed: Vec<&str> = points
             .iter()
             .filter(|point| !self.struck.contains(*point))

@@ -9,7 +9,8 @@ use std::{
 
 use crate::{
     pair::{Pair, Seen},
-    plan::{Disturbance, End, Network, Plan, When},
+    plan::{Disturbance, Network, Plan, When},
+    points::End,
     support::{Host, ticks},
 };
 
