@@ -9,7 +9,7 @@ use stateright::Model;
 use crate::{
     machine::{DestinationMachine, SourceMachine},
     model::{Action, Fate, Handoff},
-    world::{Daemon, World},
+    world::{Bounds, Daemon, World},
 };
 
 /// More steps than any calm continuation takes.
@@ -40,10 +40,15 @@ impl<S: SourceMachine, D: DestinationMachine> Handoff<S, D> {
     fn calm(&self, world: &World<S, D>, impatient: bool) -> Verdict {
         let mut keys = Vec::new();
         let mut world = world.clone();
+        // What could still go wrong makes no difference to what becomes of it when nothing does.
+        world.left = Bounds::NONE;
         let mut verdict = loop {
             let key = self.key(&(&world, impatient));
             if let Some(known) = self.verdicts.lock().unwrap().get(&key) {
-                break *known;
+                break Verdict {
+                    steps: known.steps + usize::from(!keys.is_empty()),
+                    ..*known
+                };
             }
             keys.push(key);
             match self.calm_step(&world, impatient) {
@@ -59,9 +64,9 @@ impl<S: SourceMachine, D: DestinationMachine> Handoff<S, D> {
             }
         };
         let mut verdicts = self.verdicts.lock().unwrap();
-        for (before, key) in keys.into_iter().rev().enumerate() {
-            verdict.steps += usize::from(before > 0);
+        for key in keys.into_iter().rev() {
             verdicts.insert(key, verdict);
+            verdict.steps += 1;
         }
         verdict
     }

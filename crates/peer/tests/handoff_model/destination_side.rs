@@ -261,8 +261,7 @@ impl<S: SourceMachine, D: DestinationMachine> World<S, D> {
     pub fn destination_is_gone(&mut self) {
         self.destination_crash();
         self.destination = Daemon::Gone;
-        let committed = matches!(self.destination_record, Some(State::Committed | State::Running));
-        self.past.owner_gone |= committed || self.destination_domain == Domain::Running;
+        self.past.owner_gone |= self.past.commit_is_firm || self.destination_domain == Domain::Running;
         self.destination_domain = Domain::None;
     }
 }

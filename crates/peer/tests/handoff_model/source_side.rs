@@ -183,11 +183,7 @@ impl<S: SourceMachine, D: DestinationMachine> World<S, D> {
     pub fn source_is_gone(&mut self) {
         self.source_crash();
         self.source = Daemon::Gone;
-        let taken_over = matches!(
-            self.destination_record,
-            Some(peer::handoff::destination::State::Committed | peer::handoff::destination::State::Running)
-        );
-        self.past.owner_gone |= self.source_domain != Domain::None && !taken_over;
+        self.past.owner_gone |= self.source_domain != Domain::None && !self.past.commit_is_firm;
         self.source_domain = Domain::None;
     }
 
