@@ -18,6 +18,10 @@
 //! committed, and hears `discarded` only when no record that says `committed` can turn up after a crash: a write that failed half-way is first
 //! written over ([`destination::State::Withdrawing`]).
 //!
+//! The test `handoff_model` drives this code through every order of events and faults within its bounds. What it asks of the daemon beyond carrying
+//! out commands: what failed is tried again until it is done, whatever other events come; the relocation stays in the books till then; a relocation
+//! that the destination's journal does not know is no discarded one; and a daemon that starts syncs its journal before it reads it.
+//!
 //! Before the source's commit is on its disk the source owns the domain; from then on the destination does, unless the destination says that it never
 //! journalled the commit and never will.
 

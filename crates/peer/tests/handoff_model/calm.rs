@@ -95,15 +95,14 @@ impl<S: SourceMachine, D: DestinationMachine> Handoff<S, D> {
         if let Some(action) = take(&usual[..4]).or_else(|| take(first)).or_else(|| take(&usual[4..])) {
             return Some(self.act(world, action));
         }
-        let only_an_operator_knows = matches!(world.destination, Daemon::Gone) || world.past.expired;
+        let only_an_operator_knows =
+            matches!(world.destination, Daemon::Gone) || world.past.expired || world.lost_there();
         if world.in_doubt() && only_an_operator_knows {
             let mut next = world.clone();
             next.operator(!world.runs_there());
             return Some(next);
         }
         let rest = [Action::DestinationRetries, Action::Ask, Action::QuestionIsGivenUp];
-        take(&rest)
-            .or_else(|| take(last))
-            .map(|action| self.act(world, action))
+        take(&rest).or_else(|| take(last)).map(|action| self.act(world, action))
     }
 }

@@ -29,7 +29,8 @@ impl<S: SourceMachine, D: DestinationMachine> World<S, D> {
                 work.now = commands;
             }
             // A commit that comes too late is refused.
-            Err(_) if event == Event::Commit && matches!(work.machine.state(), State::Discarding | State::Discarded) => {}
+            Err(_)
+                if event == Event::Commit && matches!(work.machine.state(), State::Discarding | State::Discarded) => {}
             Err(_) => self.past.wrong_move = true,
         }
         self.destination_rests();
@@ -83,12 +84,17 @@ impl<S: SourceMachine, D: DestinationMachine> World<S, D> {
     }
 
     fn answer(&mut self, outcome: Outcome) {
-        self.past.said_discarded |= outcome == Outcome::Discarded;
+        self.says(outcome);
         if self.destination_work().asker == Asker::Fresh {
             self.wire.question = Question::Answered(outcome);
         } else {
             self.wire.late_answer = Some(outcome);
         }
+    }
+
+    fn says(&mut self, outcome: Outcome) {
+        self.past.said_discarded |= outcome == Outcome::Discarded;
+        self.past.reversed |= outcome == Outcome::Discarded && self.past.ran_there;
     }
 
     fn destination_journal(&mut self, fate: Fate, rules: &Rules) {
@@ -106,6 +112,11 @@ impl<S: SourceMachine, D: DestinationMachine> World<S, D> {
             let withdrawn = old == State::Committed && !self.past.commit_is_firm;
             self.past.reversed |= !follows(old, record, withdrawn);
             self.past.commit_is_firm |= record == State::Committed && fate == Fate::Done;
+            if fate == Fate::Done {
+                self.destination_unsynced.clear();
+            } else {
+                self.destination_unsynced.push(old);
+            }
             self.destination_record = Some(record);
         }
         let work = self.destination_work();
@@ -142,6 +153,7 @@ impl<S: SourceMachine, D: DestinationMachine> World<S, D> {
         if self.destination_domain == Domain::Arrived {
             let discarded = matches!(self.destination_record, Some(State::Discarding | State::Discarded));
             self.past.reversed |= self.past.said_discarded || discarded;
+            self.past.ran_there = true;
             self.destination_domain = Domain::Running;
         }
         self.destination_then(Event::DidUnpause);
@@ -220,7 +232,7 @@ impl<S: SourceMachine, D: DestinationMachine> World<S, D> {
         match known {
             None => self.destination_event(Event::Asked, rules),
             Some(outcome) => {
-                self.past.said_discarded |= outcome == Outcome::Discarded;
+                self.says(outcome);
                 if fresh {
                     self.wire.question = Question::Answered(outcome);
                 } else {
@@ -236,19 +248,35 @@ impl<S: SourceMachine, D: DestinationMachine> World<S, D> {
         self.destination = Daemon::Down;
     }
 
-    /// The daemon starts, and reads its journal.
-    pub fn destination_restart(&mut self) {
+    /// The power fails: what was not synced may be what it was before.
+    pub fn destination_loses_power(&mut self, before: Option<usize>) {
+        self.destination_crash();
+        self.past.power_failed_there = true;
+        self.past.owner_gone |= self.past.commit_is_firm || self.destination_domain == Domain::Running;
+        self.destination_domain = Domain::None;
+        if let Some(before) = before {
+            self.destination_record = Some(self.destination_unsynced[before]);
+        }
+        self.destination_unsynced.clear();
+    }
+
+    /// The daemon starts, syncs its journal, and reads it.
+    pub fn destination_restart(&mut self, rules: &Rules) {
+        if !rules.restart_does_not_sync {
+            self.destination_unsynced.clear();
+        }
         let Some(record) = self.destination_record.filter(|record| !record.is_over()) else {
             self.destination = Daemon::Idle;
             return;
         };
-        self.past.commit_is_firm |= record == State::Committed;
-        let (machine, now) = D::recover(record);
+        self.past.commit_is_firm |= record == State::Committed && self.destination_unsynced.is_empty();
+        // A question may come before the work is taken up.
+        let (machine, later) = D::recover(record);
         let lost = record == State::Committed && self.destination_domain == Domain::None;
         self.destination = Daemon::Busy(DestinationWork {
             machine,
-            now: if lost { Vec::new() } else { now },
-            later: Vec::new(),
+            now: Vec::new(),
+            later: if lost { Vec::new() } else { later },
             orphaned: false,
             task: Task::Settling,
             conversation: false,

@@ -3,7 +3,7 @@
 use std::{fmt::Debug, hash::Hash};
 
 use peer::handoff::{
-    AfterWrite, WrongMove, Written,
+    AfterWrite, Written, WrongMove,
     destination::{self, Destination},
     source::{self, Source},
 };

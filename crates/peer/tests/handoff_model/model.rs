@@ -53,6 +53,7 @@ pub enum Action {
     SourceCrashes,
     SourceRestarts,
     SourceIsGone,
+    SourceLosesPower(Option<usize>),
     DestinationStep(Fate),
     DestinationRetries,
     DestinationHears,
@@ -60,6 +61,7 @@ pub enum Action {
     DestinationCrashes,
     DestinationRestarts,
     DestinationIsGone,
+    DestinationLosesPower(Option<usize>),
     RecordExpires,
     LoseForth,
     LoseBack,
@@ -87,6 +89,8 @@ pub struct Rules {
     pub asked_forgets_retries: bool,
     /// The destination does not try again to write its last record.
     pub forgets_last_record: bool,
+    /// A daemon that starts acts on records that may not have been synced.
+    pub restart_does_not_sync: bool,
     /// The source believes answers on connections that it has given up. No fault: answers are final.
     pub believes_late_answers: bool,
 }
@@ -128,6 +132,9 @@ impl<S: SourceMachine, D: DestinationMachine> Handoff<S, D> {
                 actions.push(Action::SourceIsGone);
             }
         }
+        if world.left.power > 0 && !matches!(world.source, Daemon::Gone) {
+            actions.extend(fallbacks(world.source_unsynced.len()).map(Action::SourceLosesPower));
+        }
         let work = match &world.source {
             Daemon::Busy(work) => work,
             Daemon::Down => return actions.push(Action::SourceRestarts),
@@ -137,9 +144,10 @@ impl<S: SourceMachine, D: DestinationMachine> Handoff<S, D> {
             actions.push(Action::SourceStep(Fate::Done));
             let (fails, half) = match command {
                 Command::Journal => (world.left.source_journal_faults > 0, true),
-                Command::Resume | Command::Destroy => {
-                    (world.left.toolstack_faults > 0 && world.source_domain == Domain::Suspended, false)
-                }
+                Command::Resume | Command::Destroy => (
+                    world.left.toolstack_faults > 0 && world.source_domain == Domain::Suspended,
+                    false,
+                ),
                 Command::SendCommit | Command::AskOutcome => (false, false),
             };
             if fails {
@@ -181,6 +189,9 @@ impl<S: SourceMachine, D: DestinationMachine> Handoff<S, D> {
             if world.left.gone > 0 {
                 actions.push(Action::DestinationIsGone);
             }
+        }
+        if world.left.power > 0 && !matches!(world.destination, Daemon::Gone) {
+            actions.extend(fallbacks(world.destination_unsynced.len()).map(Action::DestinationLosesPower));
         }
         let work = match &world.destination {
             Daemon::Busy(work) => work,
@@ -267,10 +278,14 @@ impl<S: SourceMachine, D: DestinationMachine> Handoff<S, D> {
                 world.left.source_crashes -= 1;
                 world.source_crash();
             }
-            Action::SourceRestarts => world.source_restart(),
+            Action::SourceRestarts => world.source_restart(rules),
             Action::SourceIsGone => {
                 world.left.gone -= 1;
                 world.source_is_gone();
+            }
+            Action::SourceLosesPower(before) => {
+                world.left.power -= 1;
+                world.source_loses_power(before);
             }
             Action::DestinationStep(fate) => world.destination_step(fate, rules),
             Action::DestinationRetries => world.destination_retry(),
@@ -280,10 +295,14 @@ impl<S: SourceMachine, D: DestinationMachine> Handoff<S, D> {
                 world.left.destination_crashes -= 1;
                 world.destination_crash();
             }
-            Action::DestinationRestarts => world.destination_restart(),
+            Action::DestinationRestarts => world.destination_restart(rules),
             Action::DestinationIsGone => {
                 world.left.gone -= 1;
                 world.destination_is_gone();
+            }
+            Action::DestinationLosesPower(before) => {
+                world.left.power -= 1;
+                world.destination_loses_power(before);
             }
             Action::RecordExpires => {
                 world.left.expiries -= 1;
@@ -312,8 +331,17 @@ impl<S: SourceMachine, D: DestinationMachine> Handoff<S, D> {
         if !rules.believes_late_answers {
             world.wire.late_answer = None;
         }
+        if world.left.power == 0 {
+            world.source_unsynced.clear();
+            world.destination_unsynced.clear();
+        }
         world
     }
+}
+
+/// What a power failure may leave: the record, or one of those before it.
+fn fallbacks(unsynced: usize) -> impl Iterator<Item = Option<usize>> {
+    std::iter::once(None).chain((0..unsynced).map(Some))
 }
 
 impl<S: SourceMachine, D: DestinationMachine> Model for Handoff<S, D> {

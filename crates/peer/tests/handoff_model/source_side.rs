@@ -89,6 +89,11 @@ impl<S: SourceMachine, D: DestinationMachine> World<S, D> {
         }
         if written != Written::Failed {
             self.past.reversed |= !follows(self.source_record, record);
+            if written == Written::Synced {
+                self.source_unsynced.clear();
+            } else {
+                self.source_unsynced.push(self.source_record);
+            }
             self.source_record = record;
         }
         let work = self.source_work();
@@ -165,8 +170,22 @@ impl<S: SourceMachine, D: DestinationMachine> World<S, D> {
         self.source = Daemon::Down;
     }
 
-    /// The daemon starts, and reads its journal.
-    pub fn source_restart(&mut self) {
+    /// The power fails: what was not synced may be what it was before.
+    pub fn source_loses_power(&mut self, before: Option<usize>) {
+        self.source_crash();
+        self.past.owner_gone |= self.source_domain != Domain::None && !self.runs_there();
+        self.source_domain = Domain::None;
+        if let Some(before) = before {
+            self.source_record = self.source_unsynced[before];
+        }
+        self.source_unsynced.clear();
+    }
+
+    /// The daemon starts, syncs its journal, and reads it.
+    pub fn source_restart(&mut self, rules: &Rules) {
+        if !rules.restart_does_not_sync {
+            self.source_unsynced.clear();
+        }
         self.source = if self.source_record.is_over() {
             Daemon::Idle
         } else {
@@ -183,22 +202,33 @@ impl<S: SourceMachine, D: DestinationMachine> World<S, D> {
     pub fn source_is_gone(&mut self) {
         self.source_crash();
         self.source = Daemon::Gone;
-        self.past.owner_gone |= self.source_domain != Domain::None && !self.past.commit_is_firm;
+        self.past.owner_gone |= self.source_domain != Domain::None && !self.runs_there();
         self.source_domain = Domain::None;
     }
 
     /// An operator decides in doubt. Wrong is what the destination may contradict.
     pub fn operator(&mut self, resume: bool) {
-        self.past.operator_wrong |= if resume { !self.never_runs_there() } else { !self.runs_there() };
+        self.past.operator_wrong |= if resume {
+            !self.never_runs_there()
+        } else {
+            !self.runs_there()
+        };
         self.source_stops_asking();
-        let event = if resume { Event::OperatorResume } else { Event::OperatorDestroy };
+        let event = if resume {
+            Event::OperatorResume
+        } else {
+            Event::OperatorDestroy
+        };
         self.source_event(event, Phase::Concluding);
     }
 
     /// The domain runs at the destination, or will without fail.
     pub fn runs_there(&self) -> bool {
-        !matches!(self.destination, Daemon::Gone)
-            && (self.destination_domain == Domain::Running || self.past.commit_is_firm)
+        match self.destination_domain {
+            Domain::Running => true,
+            Domain::Arrived => self.past.commit_is_firm,
+            Domain::None | Domain::Suspended => false,
+        }
     }
 
     fn never_runs_there(&self) -> bool {

@@ -21,6 +21,8 @@ pub struct Bounds {
     pub operator: u8,
     /// Hosts that are gone for good, with their domains.
     pub gone: u8,
+    /// Power failures of hosts: their domains are gone, and a record that was not synced may be.
+    pub power: u8,
     /// Records of finished relocations that the destination's journal drops.
     pub expiries: u8,
 }
@@ -35,6 +37,7 @@ impl Bounds {
         toolstack_faults: 0,
         operator: 0,
         gone: 0,
+        power: 0,
         expiries: 0,
     };
 }
@@ -194,12 +197,16 @@ pub struct Past {
     pub said_discarded: bool,
     /// The destination's commit is on disk for certain.
     pub commit_is_firm: bool,
+    /// The domain ran at the destination.
+    pub ran_there: bool,
     /// A decision was reversed.
     pub reversed: bool,
     /// An event came that the machine does not allow in its state; a commit after a discard is no such.
     pub wrong_move: bool,
     /// A host is gone that had committed, or owned the domain.
     pub owner_gone: bool,
+    /// The power failed at the destination.
+    pub power_failed_there: bool,
     /// The destination's record has expired.
     pub expired: bool,
 }
@@ -209,9 +216,13 @@ pub struct Past {
 pub struct World<S, D> {
     pub source: Daemon<SourceWork<S>>,
     pub source_record: source::State,
+    /// What a power failure may put in the record's place.
+    pub source_unsynced: Vec<source::State>,
     pub source_domain: Domain,
     pub destination: Daemon<DestinationWork<D>>,
     pub destination_record: Option<destination::State>,
+    /// What a power failure may put in the record's place.
+    pub destination_unsynced: Vec<destination::State>,
     pub destination_domain: Domain,
     pub wire: Wire,
     pub left: Bounds,
@@ -228,6 +239,7 @@ impl<S: SourceMachine, D: DestinationMachine> World<S, D> {
                 phase: Phase::Copying,
             }),
             source_record: source::State::Sending,
+            source_unsynced: Vec::new(),
             source_domain: Domain::Running,
             destination: Daemon::Busy(DestinationWork {
                 machine: D::wrap(destination::Destination::default()),
@@ -240,6 +252,7 @@ impl<S: SourceMachine, D: DestinationMachine> World<S, D> {
                 lost: false,
             }),
             destination_record: Some(destination::State::Receiving),
+            destination_unsynced: Vec::new(),
             destination_domain: Domain::None,
             wire: Wire {
                 forth: None,
@@ -268,8 +281,14 @@ impl<S: SourceMachine, D: DestinationMachine> World<S, D> {
             .is_some_and(|work| work.phase == Phase::Asking && work.pending.is_empty())
     }
 
+    /// The destination has the commit, but a power failure has taken the domain: nothing can be done there.
+    pub fn lost_there(&self) -> bool {
+        self.past.power_failed_there && self.destination.work().is_some_and(|work| work.lost)
+    }
+
     /// Nothing is left to do at either host.
     pub fn settled(&self) -> bool {
-        matches!(self.source, Daemon::Idle | Daemon::Gone) && matches!(self.destination, Daemon::Idle | Daemon::Gone)
+        let there = matches!(self.destination, Daemon::Idle | Daemon::Gone) || self.lost_there();
+        matches!(self.source, Daemon::Idle | Daemon::Gone) && there
     }
 }
