@@ -71,7 +71,7 @@ async fn from_the_record(host: &Arc<Host>, query: &OutcomeQuery) -> Result<Outco
         Some(Some(State::Receiving | State::Loaded | State::Discarding | State::Discarded)) => Ok(Outcome::Discarded),
         // The commit was taken. It is not in the books because it is done and the disk had no room for the last record, or because its recovery
         // failed: the domain itself tells which.
-        Some(Some(State::Committed | State::Deciding)) => {
+        Some(Some(State::Committed | State::Deciding | State::Withdrawing)) => {
             let whereabouts = look(host, query.id, entry.as_ref().map(|entry| entry.uuid)).await?;
             Ok(match whereabouts {
                 Whereabouts::Runs(domid) => Outcome::Running { domid },

@@ -46,12 +46,12 @@ pub async fn migrate(
     started: oneshot::Sender<Arc<Relocation>>,
 ) -> Result<Reply, Failure> {
     let begun = Instant::now();
-    if order.ssl {
+    if order.ssl || host.config().relocation_ssl {
         return Err(failure::simple(
             "unsupported",
             "relocation over TLS is not supported by this version of relocd",
         )
-        .next("leave out --ssl, or put a tunnel in between (README, Other subnets)"));
+        .next("leave out --ssl, set (xend-relocation-ssl no), and put a tunnel in between (README, Other subnets)"));
     }
     let domain = host.find_domain(&order.domain).await?;
     match domain.state {
