@@ -7,7 +7,7 @@
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
@@ -150,7 +150,10 @@ impl Journal {
     /// [`JournalError::Io`] if the directory can't be made.
     pub fn open(state_directory: &Path) -> Result<Journal, JournalError> {
         let directory = state_directory.join("journal");
-        fs::create_dir_all(&directory).map_err(io_error(&directory, "making the directory"))?;
+        // A relocation's identity is all that it takes to ask for its outcome: not for everyone on this host.
+        let mut make = fs::DirBuilder::new();
+        let made = make.recursive(true).mode(0o700).create(&directory);
+        made.map_err(io_error(&directory, "making the directory"))?;
         let lock = File::create(directory.join("lock")).map_err(io_error(&directory, "making its lock"))?;
         if let Err(error) = lock.try_lock() {
             return Err(match error {
