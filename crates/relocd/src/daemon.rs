@@ -84,6 +84,7 @@ pub fn run(options: Options) -> Result<(), StartError> {
     let loaded = Config::load(&options.config)?;
     let logging = logging::start(&loaded.config);
     tell(&loaded.notes);
+    tell_missing(&loaded.config);
     let io_error = |what| move |source| StartError::Io { what, source };
     // Before any thread, so that none of them is ended by a signal.
     let signals = system::signals().map_err(io_error("setting signal handlers"))?;
@@ -107,6 +108,21 @@ fn tell(notes: &[Diagnostic]) {
     }
 }
 
+/// What a configuration asks for and this version does not do: said, so that nobody relies on it.
+fn tell_missing(config: &Config) {
+    if config.ssl_server {
+        tracing::warn!(
+            "xend-relocation-ssl-server: this version does not serve TLS; nothing listens on port {}",
+            config.ssl_port
+        );
+    }
+    if config.relocation_ssl {
+        tracing::warn!(
+            "xend-relocation-ssl: this version can't send over TLS; xm migrate is refused until it is set to no"
+        );
+    }
+}
+
 async fn serve(
     options: Options,
     config: Config,
@@ -120,7 +136,7 @@ async fn serve(
     let host = Arc::new(Host::new(toolstack, journal, options.config.clone(), config));
     recovery::recover(&host).await?;
     let mut listeners = Listeners::default();
-    listeners.apply(&host, &host.config())?;
+    listeners.apply(&host, &host.config()).await?;
     let operators = tokio::spawn(control::serve(Arc::clone(&host), operators));
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"), toolstack = host.toolstack.name(), config = %options.config.display(), "relocd is ready"
@@ -129,7 +145,7 @@ async fn serve(
     system::notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
     while let Some(asked) = signals.recv().await {
         match asked {
-            Asked::Reload => reload(&host, &mut listeners, logging),
+            Asked::Reload => reload(&host, &mut listeners, logging).await,
             Asked::Stop => break,
         }
     }
@@ -147,12 +163,13 @@ fn status(host: &Host) -> String {
 }
 
 /// Reads the configuration again. Whatever is wrong with it, the one in force stays.
-fn reload(host: &Arc<Host>, listeners: &mut Listeners, logging: &Logging) {
+async fn reload(host: &Arc<Host>, listeners: &mut Listeners, logging: &Logging) {
     system::notify_reloading();
     match Config::load(&host.config_file) {
         Ok(loaded) => {
             tell(&loaded.notes);
-            match listeners.apply(host, &loaded.config) {
+            tell_missing(&loaded.config);
+            match listeners.apply(host, &loaded.config).await {
                 Ok(()) => {
                     logging.apply(&loaded.config);
                     host.set_config(loaded.config);

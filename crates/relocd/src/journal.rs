@@ -5,10 +5,11 @@
 //! can't be read is reported and never acted on.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -115,6 +116,9 @@ pub enum JournalError {
         /// The system's reason.
         source: io::Error,
     },
+    /// Another daemon has it.
+    #[error("journal {}: another relocd has it; stop that one first, or give this one its own --state-dir", .0.display())]
+    InUse(PathBuf),
     /// The file is no record of this program, or of a newer version of it.
     #[error("journal {}: {what}; it is left alone: look at it, and remove it once the domain's whereabouts are certain", path.display())]
     Foreign {
@@ -125,11 +129,19 @@ pub enum JournalError {
     },
 }
 
-/// The journal's directory.
+/// The journal's directory. One daemon at a time has it.
 #[derive(Clone, Debug)]
 pub struct Journal {
     directory: PathBuf,
+    _lock: Arc<File>,
 }
+
+fn sync(directory: &Path) -> io::Result<()> {
+    File::open(directory).and_then(|directory| directory.sync_all())
+}
+
+/// Characters of a detail at most: it may be a peer's words, and a record has to stay readable.
+const MAX_DETAIL: usize = 1000;
 
 impl Journal {
     /// Opens, and makes if need be, the journal below a state directory.
@@ -138,8 +150,38 @@ impl Journal {
     /// [`JournalError::Io`] if the directory can't be made.
     pub fn open(state_directory: &Path) -> Result<Journal, JournalError> {
         let directory = state_directory.join("journal");
-        fs::create_dir_all(&directory).map_err(io_error(&directory, "making the directory"))?;
-        Ok(Journal { directory })
+        // A relocation's identity is all that it takes to ask for its outcome: not for everyone on this host.
+        let mut make = fs::DirBuilder::new();
+        let made = make.recursive(true).mode(0o700).create(&directory);
+        made.map_err(io_error(&directory, "making the directory"))?;
+        let lock = File::create(directory.join("lock")).map_err(io_error(&directory, "making its lock"))?;
+        if let Err(error) = lock.try_lock() {
+            return Err(match error {
+                TryLockError::WouldBlock => JournalError::InUse(directory),
+                TryLockError::Error(source) => io_error(&directory, "locking it")(source),
+            });
+        }
+        let journal = Journal {
+            directory,
+            _lock: Arc::new(lock),
+        };
+        journal.sweep()?;
+        // A record that a write left in place without a sync must not turn back into the one before it once it has been acted on.
+        journal.sync_directory()?;
+        sync(state_directory).map_err(io_error(state_directory, "syncing the directory"))?;
+        Ok(journal)
+    }
+
+    /// Removes what a crash left of writes. Only at the start: later, one may be under way.
+    fn sweep(&self) -> Result<(), JournalError> {
+        let reading = "reading the directory";
+        for file in fs::read_dir(&self.directory).map_err(io_error(&self.directory, reading))? {
+            let path = file.map_err(io_error(&self.directory, reading))?.path();
+            if path.extension().is_some_and(|extension| extension == "new") {
+                let _ = fs::remove_file(&path);
+            }
+        }
+        Ok(())
     }
 
     /// Writes a record; when this returns, it is on disk.
@@ -148,6 +190,11 @@ impl Journal {
     /// [`JournalError::Io`]. If it failed after the rename, a later start may find the old record or the new one.
     pub fn write(&self, entry: &mut Entry) -> Result<(), JournalError> {
         entry.updated = unix_seconds();
+        if let Some(detail) = &mut entry.detail
+            && let Some((end, _)) = detail.char_indices().nth(MAX_DETAIL)
+        {
+            detail.truncate(end);
+        }
         let path = self.path(entry.id, entry.direction);
         let new = path.with_extension("new");
         let text = sxp::to_sexp(&*entry).map_err(|error| JournalError::Foreign {
@@ -234,20 +281,17 @@ impl Journal {
         let reading = "reading the directory";
         for file in fs::read_dir(&self.directory).map_err(io_error(&self.directory, reading))? {
             let path = file.map_err(io_error(&self.directory, reading))?.path();
-            match path.extension().and_then(|extension| extension.to_str()) {
-                Some("sxp") => match read(&path) {
-                    Ok(entry) if self.path(entry.id, entry.direction) == path => entries.push(entry),
-                    Ok(_) => faults.push(JournalError::Foreign {
-                        path,
-                        what: "the name is not the record's".to_owned(),
-                    }),
-                    Err(fault) => faults.push(fault),
-                },
-                // What a crash left of a write: the record beside it counts.
-                Some("new") => {
-                    let _ = fs::remove_file(&path);
-                }
-                _ => {}
+            // What is beside a record is a write that is under way, or what a crash left of one: the record counts.
+            if path.extension().is_none_or(|extension| extension != "sxp") {
+                continue;
+            }
+            match read(&path) {
+                Ok(entry) if self.path(entry.id, entry.direction) == path => entries.push(entry),
+                Ok(_) => faults.push(JournalError::Foreign {
+                    path,
+                    what: "the name is not the record's".to_owned(),
+                }),
+                Err(fault) => faults.push(fault),
             }
         }
         entries.sort_by_key(|entry| (entry.started, entry.id));
@@ -274,9 +318,7 @@ impl Journal {
     }
 
     fn sync_directory(&self) -> Result<(), JournalError> {
-        File::open(&self.directory)
-            .and_then(|directory| directory.sync_all())
-            .map_err(io_error(&self.directory, "syncing the directory"))
+        sync(&self.directory).map_err(io_error(&self.directory, "syncing the directory"))
     }
 }
 
@@ -371,8 +413,13 @@ mod tests {
         journal.write(&mut entry).unwrap();
         let new = journal.path(entry.id, entry.direction).with_extension("new");
         fs::write(&new, b"(relocation (vers").unwrap();
-        assert_eq!(journal.all().unwrap().0, [entry]);
+        assert_eq!(journal.all().unwrap().0, std::slice::from_ref(&entry));
+        // A write may be under way: only a start removes it.
+        assert!(new.exists());
+        drop(journal);
+        let journal = Journal::open(directory.path()).unwrap();
         assert!(!new.exists());
+        assert_eq!(journal.all().unwrap().0, [entry]);
     }
 
     #[test]

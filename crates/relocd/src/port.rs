@@ -32,6 +32,9 @@ use crate::{
 /// Messages on one connection that may be wrong before it is closed. A real xend allows any number.
 const MAX_FAULTS: u32 = 16;
 
+/// Messages on one connection: a relocation needs two, and nobody may keep a place for ever.
+const MAX_MESSAGES: u32 = 64;
+
 /// How long a peer may take to read a last word.
 const LAST_WORD: Duration = Duration::from_secs(2);
 
@@ -175,7 +178,7 @@ async fn converse(
 ) -> io::Result<()> {
     let mut place = Some(place);
     let mut faults = 0;
-    loop {
+    for _ in 0..MAX_MESSAGES {
         let limits = host.limits();
         let value = match conversation.next(limits.handshake).await {
             Ok(value) => value,
@@ -248,6 +251,7 @@ async fn converse(
             return Ok(());
         }
     }
+    Ok(())
 }
 
 fn to_line(reply: &Reply) -> Vec<u8> {

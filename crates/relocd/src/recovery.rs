@@ -9,7 +9,7 @@ use toolstack::DomainState;
 use tracing::Instrument;
 
 use crate::{
-    blocking::blocking,
+    blocking::{blocking, patiently},
     host::Host,
     incoming::{self, Incoming},
     journal::{Direction, Entry, JournalError},
@@ -91,7 +91,7 @@ async fn outgoing(host: &Arc<Host>, entry: Entry) {
     let Some(booked) = book(host, &entry, None) else { return };
     booked.relocation.stage("recovering");
     let (toolstack, uuid, id) = (Arc::clone(&host.toolstack), entry.uuid, entry.id);
-    let departed = match blocking(move || toolstack.find_departed(uuid, id)).await {
+    let departed = match patiently(move || toolstack.find_departed(uuid, id)).await {
         Ok(departed) => departed,
         Err(error) => {
             tracing::error!(%error, "the toolstack can't say whether the domain is here: left alone until the next start");
@@ -125,14 +125,18 @@ async fn outgoing(host: &Arc<Host>, entry: Entry) {
 
 async fn arriving(host: &Arc<Host>, mut entry: Entry) {
     let (toolstack, uuid, id) = (Arc::clone(&host.toolstack), entry.uuid, entry.id);
-    let found = blocking(move || {
+    let found = patiently(move || {
         let arrived = toolstack.find_arrived(uuid, id)?;
         // The unpause may have come just before the crash. A copy that is suspended has not run here: it departs, perhaps to this very host.
         let running = toolstack
             .domains()?
             .into_iter()
             .find(|domain| {
-                domain.uuid == uuid && !matches!(domain.state, DomainState::Suspended | DomainState::Arriving)
+                domain.uuid == uuid
+                    && !matches!(
+                        domain.state,
+                        DomainState::Suspended | DomainState::Arriving | DomainState::Unknown
+                    )
             })
             .map(|domain| domain.id);
         Ok::<_, toolstack::ToolstackError>((arrived, running))

@@ -74,8 +74,7 @@ impl Embedded {
     ) -> Result<Option<Found>> {
         let begun = Instant::now();
         loop {
-            let mut machines = self.machines.all()?;
-            machines.retain(|found| found.config.uuid == uuid);
+            let mut machines = self.machines.of(uuid)?;
             if let Some(at) = machines.iter().position(|found| is_settled(found.phase)) {
                 return Ok(Some(machines.swap_remove(at)));
             }
@@ -141,7 +140,14 @@ impl Toolstack for Embedded {
     }
 
     fn domains(&self) -> Result<Vec<Domain>> {
-        Ok(self.machines.all()?.iter().map(Found::domain).collect())
+        let mut domains = Vec::new();
+        for (id, config) in self.machines.configs()? {
+            match self.machines.ask(id, config.clone()) {
+                Ok(found) => domains.extend(found.as_ref().map(Found::domain)),
+                Err(_) => domains.push(silent(id, config)),
+            }
+        }
+        Ok(domains)
     }
 
     fn config(&self, id: DomainId) -> Result<DomainConfig> {
@@ -273,6 +279,19 @@ fn load(line: &mut Line, state: &VcpuState) -> std::result::Result<(), ProtocolE
     match line.receive()? {
         crate::protocol::Answer::Done => Ok(()),
         other => Err(ProtocolError::Syntax(format!("unexpected answer {other:?}"))),
+    }
+}
+
+/// A domain whose machine does not answer.
+fn silent(id: DomainId, config: DomainConfig) -> Domain {
+    Domain {
+        id,
+        name: config.name,
+        uuid: config.uuid,
+        memory_kib: config.memory_kib,
+        vcpus: config.vcpus,
+        state: DomainState::Unknown,
+        cpu_time: Duration::ZERO,
     }
 }
 

@@ -139,6 +139,21 @@ pub enum Reply {
     Err(Refused),
 }
 
+/// Characters of a peer's text at most.
+const MAX_TEXT: usize = 1000;
+
+/// A peer's text for logs, records and terminals: of bounded length, and without control characters.
+pub fn plain_text(text: &str) -> String {
+    let plain = |character: char| {
+        if character.is_control() {
+            char::REPLACEMENT_CHARACTER
+        } else {
+            character
+        }
+    };
+    text.chars().take(MAX_TEXT).map(plain).collect()
+}
+
 /// A refusal, or a failure, as the peer put it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
@@ -260,9 +275,13 @@ fn parse(value: &Sexp) -> Result<Reply, String> {
                 Some(Sexp::Atom(Atom::S(text))) if text == "hello" => Ok(Reply::Hello(fields(inner)?)),
                 Some(Sexp::Atom(Atom::S(text))) if text == "outcome" => {
                     let outcome = inner.get(1).ok_or("outcome without a value")?;
-                    sxp::from_sexp(outcome)
-                        .map(Reply::Outcome)
-                        .map_err(|error| error.to_string())
+                    let outcome = match sxp::from_sexp(outcome).map_err(|error| error.to_string())? {
+                        Outcome::Lost { reason } => Outcome::Lost {
+                            reason: plain_text(&reason),
+                        },
+                        outcome => outcome,
+                    };
+                    Ok(Reply::Outcome(outcome))
                 }
                 _ => Err("an ok that was not asked for".to_owned()),
             },
@@ -287,8 +306,8 @@ fn parse(value: &Sexp) -> Result<Reply, String> {
             }
             fields::<Err>(list).map(|err| {
                 Reply::Err(Refused {
-                    word: err.r#type,
-                    text: err.value,
+                    word: plain_text(&err.r#type),
+                    text: plain_text(&err.value),
                 })
             })
         }

@@ -88,6 +88,7 @@ struct Demo {
     a: Daemon,
     b: Daemon,
     directory: Directory,
+    _port: daemons::Port,
 }
 
 /// One line of the table.
@@ -104,8 +105,9 @@ impl Demo {
         let directory = Directory(path.clone());
         let make = fs::DirBuilder::new();
         make.create(&path)
-            .map_err(io_error(format!("making {}", path.display())))?;
-        let port = daemons::free_port()?;
+            .map_err(io_error(format!("making {} (TMPDIR says where)", path.display())))?;
+        let claimed = daemons::Port::choose()?;
+        let port = claimed.number;
         if port == daemons::USUAL_PORT {
             println!("Two relocation daemons, on port {port}:");
         } else {
@@ -121,6 +123,7 @@ impl Demo {
             a,
             b,
             directory,
+            _port: claimed,
         })
     }
 

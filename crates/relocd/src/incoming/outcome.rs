@@ -71,7 +71,7 @@ async fn from_the_record(host: &Arc<Host>, query: &OutcomeQuery) -> Result<Outco
         Some(Some(State::Receiving | State::Loaded | State::Discarding | State::Discarded)) => Ok(Outcome::Discarded),
         // The commit was taken. It is not in the books because it is done and the disk had no room for the last record, or because its recovery
         // failed: the domain itself tells which.
-        Some(Some(State::Committed | State::Deciding)) => {
+        Some(Some(State::Committed | State::Deciding | State::Withdrawing)) => {
             let whereabouts = look(host, query.id, entry.as_ref().map(|entry| entry.uuid)).await?;
             Ok(match whereabouts {
                 Whereabouts::Runs(domid) => Outcome::Running { domid },
@@ -88,7 +88,11 @@ async fn from_the_record(host: &Arc<Host>, query: &OutcomeQuery) -> Result<Outco
                 Outcome::Running { domid }
             }
             Whereabouts::Unclear => Outcome::Pending,
-            Whereabouts::Elsewhere => Outcome::Discarded,
+            // Who asks has committed, and a host that takes a commit has a record: it is lost, or this is not the host that was meant. Only an
+            // operator can know.
+            Whereabouts::Elsewhere => Outcome::Lost {
+                reason: "no record of this relocation here, and no such domain: the record is lost, or this is not the host that took it".to_owned(),
+            },
         }),
     }
 }
@@ -120,7 +124,7 @@ async fn look(host: &Arc<Host>, id: uuid::Uuid, uuid: Option<uuid::Uuid>) -> Res
     for domain in domains.iter().filter(|domain| domain.uuid == uuid) {
         match domain.state {
             DomainState::Suspended if asks_itself => {}
-            DomainState::Suspended | DomainState::Arriving => whereabouts = Whereabouts::Unclear,
+            DomainState::Suspended | DomainState::Arriving | DomainState::Unknown => whereabouts = Whereabouts::Unclear,
             _ => return Ok(Whereabouts::Runs(domain.id)),
         }
     }

@@ -22,7 +22,7 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::{
-    blocking::blocking,
+    blocking::{blocking, patiently},
     cancel::Cancel,
     failure::{self, Tell},
     host::Host,
@@ -46,12 +46,12 @@ pub async fn migrate(
     started: oneshot::Sender<Arc<Relocation>>,
 ) -> Result<Reply, Failure> {
     let begun = Instant::now();
-    if order.ssl {
+    if order.ssl || host.config().relocation_ssl {
         return Err(failure::simple(
             "unsupported",
             "relocation over TLS is not supported by this version of relocd",
         )
-        .next("leave out --ssl, or put a tunnel in between (README, Other subnets)"));
+        .next("leave out --ssl, set (xend-relocation-ssl no), and put a tunnel in between (README, Other subnets)"));
     }
     let domain = host.find_domain(&order.domain).await?;
     match domain.state {
@@ -62,7 +62,7 @@ pub async fn migrate(
             )
             .next("xm status tells where that stands"));
         }
-        DomainState::Crashed | DomainState::Dying => {
+        DomainState::Crashed | DomainState::Dying | DomainState::Unknown => {
             return Err(failure::simple(
                 "not-running",
                 format!("domain '{}' is not running", domain.name),
@@ -216,6 +216,17 @@ impl Outgoing {
             Ok(sent) => sent,
             Err(failure) => {
                 handoff.note(&failure.value);
+                // Mostly it runs on by itself. Where it could not be resumed it still stands, and is resumed with the decision, however often that takes.
+                let (toolstack, uuid, id) = (
+                    Arc::clone(&self.host.toolstack),
+                    self.config.uuid,
+                    self.booked.relocation.id,
+                );
+                match patiently(move || toolstack.find_departed(uuid, id)).await {
+                    Ok(Some(departed)) => handoff.departed(departed),
+                    Ok(None) => {}
+                    Err(error) => tracing::error!(%error, "the toolstack can't say whether the domain runs on"),
+                }
                 return Err(self.fail(handoff, failure).await);
             }
         };
