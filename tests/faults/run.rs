@@ -95,11 +95,11 @@ pub fn run(pair: &mut Pair, plan: &Plan) -> Outcome {
         whole: None,
         struck: matches!(plan.network, Some(network) if network.when == When::Start),
     };
-    run.to_the_end()
+    run.see_through()
 }
 
 impl Run<'_> {
-    fn to_the_end(mut self) -> Outcome {
+    fn see_through(mut self) -> Outcome {
         let mut looked = Instant::now();
         while !self.has_ended() {
             assert!(self.begun.elapsed() < ENDED, "the relocation does not end");

@@ -210,6 +210,26 @@ fn a_restarted_daemon_finds_what_waits_for_a_decision() {
 }
 
 #[test]
+fn a_copy_that_has_gone_already_counts_as_destroyed() {
+    let host = TestHost::new();
+    let config = config("web", 8, "");
+    let id = host.toolstack.create(&config).unwrap();
+    let relocation = Uuid::new_v4();
+    let first = depart(&host.toolstack, id, relocation, &Mode::Offline, &mut Wire::default()).unwrap();
+    let second = host.toolstack.find_departed(config.uuid, relocation).unwrap().unwrap();
+    let third = host.toolstack.find_departed(config.uuid, relocation).unwrap().unwrap();
+    first.destroy().map_err(|undone| undone.error).unwrap();
+    // As if the answer had been lost. At first the machine may still be about to end.
+    let mut left = Some(second);
+    while let Some(departed) = left.take() {
+        left = departed.destroy().err().map(|undone| undone.domain);
+    }
+    // What is gone can't run on.
+    assert!(third.resume().is_err());
+    assert!(host.toolstack.domains().unwrap().is_empty());
+}
+
+#[test]
 fn configurations_that_no_machine_can_have_are_refused() {
     let host = TestHost::new();
     let mut two = config("two", 8, "");

@@ -2,7 +2,7 @@
 
 use std::{
     os::unix::net::UnixStream,
-    sync::mpsc::Sender,
+    sync::mpsc::{Sender, channel},
     time::{Duration, Instant},
 };
 
@@ -25,12 +25,24 @@ pub(super) enum What {
     Command {
         command: Command,
         state: Vec<u8>,
-        answer: Sender<(Answer, Vec<u8>)>,
+        answer: Sender<Told>,
     },
     Watch(UnixStream),
     Input(Vec<u8>),
     Gone,
 }
+
+/// An answer on its way.
+pub(super) struct Told {
+    pub(super) answer: Answer,
+    /// What follows it.
+    pub(super) state: Vec<u8>,
+    /// Dropped once it has gone out.
+    pub(super) unsaid: Sender<()>,
+}
+
+/// How long an answer may take to go out before the machine ends without it.
+const LAST_ANSWER: Duration = Duration::from_secs(5);
 
 impl Machine {
     pub(super) fn order(&mut self, order: Order) -> Life {
@@ -52,12 +64,20 @@ impl Machine {
                 } else {
                     Life::Goes
                 };
-                // Whoever asked may have gone; the order counts all the same.
-                let _ = answer.send(self.command(order.connection, command, &state));
+                let (done, state) = self.command(order.connection, command, &state);
                 if life == Life::Ends {
-                    // So that nobody finds it any more, and the answer has a moment to go out.
+                    // Before the answer: nobody finds it any more.
                     let _ = std::fs::remove_dir_all(&self.directory);
-                    std::thread::sleep(Duration::from_millis(10));
+                }
+                let (unsaid, said) = channel();
+                // Whoever asked may have gone; the order counts all the same.
+                let _ = answer.send(Told {
+                    answer: done,
+                    state,
+                    unsaid,
+                });
+                if life == Life::Ends {
+                    let _ = said.recv_timeout(LAST_ANSWER);
                 }
                 life
             }

@@ -62,11 +62,13 @@ fn converse(stream: UnixStream, connection: u64, orders: &Sender<Order>) {
         if orders.send(order).is_err() {
             return;
         }
-        let Ok((answer, bytes)) = answered.recv() else { return };
-        let sent = line.send(&answer);
-        if sent.is_err() || (matches!(answer, Answer::State { .. }) && line.stream.write_all(&bytes).is_err()) {
+        let Ok(told) = answered.recv() else { return };
+        let sent = line.send(&told.answer);
+        if sent.is_err() || (matches!(told.answer, Answer::State { .. }) && line.stream.write_all(&told.state).is_err())
+        {
             return;
         }
+        drop(told.unsaid);
     }
 }
 

@@ -22,10 +22,7 @@ pub(super) fn arrive(
         .finish()
         .map_err(|error| ToolstackError::Failed(error.to_string()))?;
     load(&mut built.line, &state).map_err(|error| failed(built.id, &error))?;
-    Ok(Box::new(ArrivedMachine {
-        id: built.id,
-        line: built.line,
-    }))
+    Ok(Box::new(ArrivedMachine(machines.waiting(built.id, built.line))))
 }
 
 /// The beginning of the image.

@@ -1,25 +1,57 @@
 //! Domains that wait for a decision.
 
-use std::time::{Duration, Instant};
+use std::{
+    io,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use toolstack::{Arrived, Departed, DomainId, ToolstackError, Undone};
 
-use super::failed;
+use super::{failed, machines::connect};
 use crate::{
     guest::order,
     protocol::{Command, Line},
 };
 
+/// A machine that waits for a decision, and the way to it.
+pub(super) struct Waiting {
+    pub(super) id: DomainId,
+    pub(super) path: PathBuf,
+    pub(super) line: Line,
+}
+
+impl Waiting {
+    /// Tells it what was decided. An attempt that fails leaves a new connection for the next one, if there still is a machine.
+    fn decide(&mut self, command: &Command) -> Result<(), ToolstackError> {
+        let Err(error) = order(&mut self.line, command) else {
+            return Ok(());
+        };
+        match connect(&self.path) {
+            Ok(stream) => self.line = Line::new(stream),
+            // It was to go, and has gone: only its answer was lost.
+            Err(lost) if is_gone(&lost) && matches!(command, Command::Destroy) => return Ok(()),
+            Err(_) => {}
+        }
+        Err(failed(self.id, &error))
+    }
+}
+
+/// Whether no machine is there any more: its directory went with it, or it died and left that behind.
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+}
+
 /// A machine that is suspended here and complete there.
 pub(super) struct DepartedMachine {
-    id: DomainId,
-    line: Line,
+    machine: Waiting,
     suspended: Instant,
 }
 
 impl DepartedMachine {
     /// One that has just departed.
-    pub(super) fn new(id: DomainId, mut line: Line) -> DepartedMachine {
+    pub(super) fn new(mut machine: Waiting) -> DepartedMachine {
+        let line = &mut machine.line;
         let status = line.send(&Command::Status).and_then(|()| line.receive());
         let suspended = match status {
             Ok(crate::protocol::Answer::Status {
@@ -27,35 +59,29 @@ impl DepartedMachine {
             }) => Duration::from_micros(suspended_microseconds),
             _ => Duration::ZERO,
         };
-        DepartedMachine::found(id, line, suspended)
+        DepartedMachine::found(machine, suspended)
     }
 
     /// One that has been found again.
-    pub(super) fn found(id: DomainId, line: Line, suspended: Duration) -> DepartedMachine {
+    pub(super) fn found(machine: Waiting, suspended: Duration) -> DepartedMachine {
         let now = Instant::now();
         DepartedMachine {
-            id,
-            line,
+            machine,
             suspended: now.checked_sub(suspended).unwrap_or(now),
         }
     }
 
     fn decide(mut self: Box<Self>, command: &Command) -> Result<(), Undone<dyn Departed>> {
-        match order(&mut self.line, command) {
+        match self.machine.decide(command) {
             Ok(()) => Ok(()),
-            // A machine that was told to end, and has gone without an answer, has ended.
-            Err(error) if matches!(command, Command::Destroy) && error.is_gone() => Ok(()),
-            Err(error) => {
-                let error = failed(self.id, &error);
-                Err(Undone { error, domain: self })
-            }
+            Err(error) => Err(Undone { error, domain: self }),
         }
     }
 }
 
 impl Departed for DepartedMachine {
     fn id(&self) -> DomainId {
-        self.id
+        self.machine.id
     }
 
     fn suspended_for(&self) -> Duration {
@@ -72,33 +98,28 @@ impl Departed for DepartedMachine {
 }
 
 /// A machine that is complete here and has not executed.
-pub(super) struct ArrivedMachine {
-    pub(super) id: DomainId,
-    pub(super) line: Line,
+pub(super) struct ArrivedMachine(pub(super) Waiting);
+
+impl ArrivedMachine {
+    fn decide(mut self: Box<Self>, command: &Command) -> Result<(), Undone<dyn Arrived>> {
+        match self.0.decide(command) {
+            Ok(()) => Ok(()),
+            Err(error) => Err(Undone { error, domain: self }),
+        }
+    }
 }
 
 impl Arrived for ArrivedMachine {
     fn id(&self) -> DomainId {
-        self.id
+        self.0.id
     }
 
-    fn unpause(mut self: Box<Self>) -> Result<DomainId, Undone<dyn Arrived>> {
-        match order(&mut self.line, &Command::Start) {
-            Ok(()) => Ok(self.id),
-            Err(error) => Err(undone(error, self)),
-        }
+    fn unpause(self: Box<Self>) -> Result<DomainId, Undone<dyn Arrived>> {
+        let id = self.0.id;
+        self.decide(&Command::Start).map(|()| id)
     }
 
-    fn discard(mut self: Box<Self>) -> Result<(), Undone<dyn Arrived>> {
-        match order(&mut self.line, &Command::Destroy) {
-            Ok(()) => Ok(()),
-            Err(error) if error.is_gone() => Ok(()),
-            Err(error) => Err(undone(error, self)),
-        }
+    fn discard(self: Box<Self>) -> Result<(), Undone<dyn Arrived>> {
+        self.decide(&Command::Destroy)
     }
-}
-
-fn undone(error: impl std::fmt::Display, domain: Box<ArrivedMachine>) -> Undone<dyn Arrived> {
-    let error: ToolstackError = failed(domain.id, &error);
-    Undone { error, domain }
 }

@@ -18,6 +18,7 @@ use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use toolstack::{DomainId, Result, ToolstackError};
 use uuid::Uuid;
 
+use super::decide::Waiting;
 use crate::{
     MACHINE_COMMAND,
     guest::order,
@@ -178,6 +179,15 @@ impl Machines {
         self.directory.join(id.to_string())
     }
 
+    /// A machine that waits for a decision.
+    pub(super) fn waiting(&self, id: DomainId, line: Line) -> Waiting {
+        Waiting {
+            id,
+            path: self.path(id),
+            line,
+        }
+    }
+
     /// Makes a machine process around this memory, and holds it.
     pub(super) fn build(&self, config: &DomainConfig, relocation: Option<Uuid>, memory: &GuestMemory) -> Result<Built> {
         // Names and numbers are given out one at a time, whichever process asks.
@@ -309,7 +319,7 @@ fn parse_config(text: &[u8]) -> std::result::Result<DomainConfig, String> {
 }
 
 /// Connects to a machine. Its socket's path may be longer than a socket's address can be, its directory's descriptor is not.
-fn connect(path: &Path) -> io::Result<UnixStream> {
+pub(super) fn connect(path: &Path) -> io::Result<UnixStream> {
     let directory = File::open(path)?;
     let stream = UnixStream::connect(format!("/proc/self/fd/{}/control", directory.as_raw_fd()))?;
     stream.set_read_timeout(Some(ANSWER_TIME))?;

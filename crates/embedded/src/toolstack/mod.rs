@@ -188,7 +188,7 @@ impl Toolstack for Embedded {
             Mode::Live(options) => precopy::live(&mut guest, options, &clock, image, observer)?,
         };
         tracing::debug!(?summary, "the image is complete");
-        let departed = DepartedMachine::new(id, guest.line);
+        let departed = DepartedMachine::new(self.machines.waiting(id, guest.line));
         // Suspended by now: a sink that fails at the end needs a decision of its own.
         match image.put(Item::End).and_then(|()| image.put(Item::Finish)) {
             Ok(()) => Ok(Box::new(departed)),
@@ -210,8 +210,10 @@ impl Toolstack for Embedded {
         let is_on_its_way = |phase| matches!(phase, Phase::Departing { relocation: held, .. } if held == relocation);
         let is = |phase| matches!(phase, Phase::Suspended { relocation: held, .. } if held == relocation);
         let found = self.find_settled(uuid, is_on_its_way, is)?;
-        Ok(found
-            .map(|found| Box::new(DepartedMachine::found(found.id, found.line, found.suspended)) as Box<dyn Departed>))
+        Ok(found.map(|found| {
+            let machine = self.machines.waiting(found.id, found.line);
+            Box::new(DepartedMachine::found(machine, found.suspended)) as Box<dyn Departed>
+        }))
     }
 
     fn find_arrived(&self, uuid: Uuid, relocation: Uuid) -> Result<Option<Box<dyn Arrived>>> {
@@ -219,10 +221,8 @@ impl Toolstack for Embedded {
         let is = |phase| phase == Phase::Arrived { relocation };
         let found = self.find_settled(uuid, is_on_its_way, is)?;
         Ok(found.map(|found| {
-            Box::new(ArrivedMachine {
-                id: found.id,
-                line: found.line,
-            }) as Box<dyn Arrived>
+            let machine = self.machines.waiting(found.id, found.line);
+            Box::new(ArrivedMachine(machine)) as Box<dyn Arrived>
         }))
     }
 
