@@ -4,6 +4,7 @@
 //! has a plain copy in the same run next to it.
 //!
 //! `RELOCD_BENCH_MIB`: MiB of the domain whose throughput is measured, instead of 2048.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod plain;
 #[path = "../support/mod.rs"]

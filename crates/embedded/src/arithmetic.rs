@@ -38,9 +38,9 @@ pub(crate) fn multiply(funct3: u32, a: u64, b: u64) -> u64 {
     let (sa, sb) = (a as i64, b as i64);
     match funct3 {
         0 => a.wrapping_mul(b),
-        1 => (i128::from(sa) * i128::from(sb) >> 64) as u64,
+        1 => ((i128::from(sa) * i128::from(sb)) >> 64) as u64,
         2 => (i128::from(sa).wrapping_mul(i128::from(b)) >> 64) as u64,
-        3 => (u128::from(a) * u128::from(b) >> 64) as u64,
+        3 => ((u128::from(a) * u128::from(b)) >> 64) as u64,
         4 if b == 0 => u64::MAX,
         4 => sa.wrapping_div(sb) as u64,
         5 => a.checked_div(b).unwrap_or(u64::MAX),

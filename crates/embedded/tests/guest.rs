@@ -1,4 +1,5 @@
 //! The guest that ships with relocd: what its source says, and that it does find memory that is not what it should be.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
 

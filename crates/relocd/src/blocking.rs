@@ -1,6 +1,6 @@
 //! The bridge from the control path to blocking calls.
 
-use std::{panic, thread};
+use std::panic;
 
 use tokio::task;
 
@@ -11,8 +11,6 @@ pub async fn blocking<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'stat
         Ok(value) => value,
         Err(error) if error.is_panic() => panic::resume_unwind(error.into_panic()),
         // Only a runtime that is being torn down cancels such tasks; there is nobody left to answer.
-        Err(_) => loop {
-            thread::park();
-        },
+        Err(_) => std::future::pending().await,
     }
 }

@@ -17,6 +17,9 @@ pub const DEFAULT_STATE: &str = "/var/lib/relocd";
 #[command(
     name = "relocd",
     version,
+    // Otherwise `relocd --config FILE check-config` would look at another file without a word.
+    args_conflicts_with_subcommands = true,
+    max_term_width = 100,
     about = "An xend-style relocation daemon for Xen",
     long_about = "An xend-style relocation daemon for Xen: takes domains in from the hosts that xend-relocation-hosts-allow names, and sends \
                   them away when an operator says `xm migrate`. Without a subcommand it runs as the daemon, in the foreground.",
@@ -26,7 +29,7 @@ pub const DEFAULT_STATE: &str = "/var/lib/relocd";
         relocd check-host 10.0.0.7                 may that host relocate in, and by which entry?\n  \
         relocd firewall --format nft | nft -f -    let in the hosts on the list, and nobody else\n  \
         relocd demo                                a live relocation between two daemons on this machine\n\n\
-        Exit codes: 0 done; 1 failed, or not sound, or not allowed; 2 wrong usage; 78 the daemon can't use its configuration; 130 interrupted.\n\
+        Exit codes: 0 done; 1 failed, or not sound, or not allowed; 2 wrong usage; 78 the daemon can't use its configuration.\n\
         Signals: SIGHUP reads the configuration again; SIGTERM and SIGINT end the daemon, after relocations that are not committed have been given up."
 )]
 pub struct Cli {
@@ -71,12 +74,18 @@ impl DaemonArguments {
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Checks a configuration file, and tells everything that is wrong with it
+    #[command(after_help = "Example:\n  relocd check-config /etc/xen/xend-config.sxp.new\n\n\
+        Exit codes: 0 the daemon can use it (there may be warnings); 1 it can't, or the file can't be read.")]
     CheckConfig {
         /// The file
         #[arg(default_value = DEFAULT_CONFIG)]
         file: PathBuf,
     },
     /// Tells whether a host may relocate domains to here, and which entry of the list says so
+    #[command(
+        after_help = "Examples:\n  relocd check-host 10.0.0.7\n  relocd check-host fd00:1::7 --config ./xend-config.sxp\n\n\
+        Exit codes: 0 let in; 1 refused, or the configuration can't be used."
+    )]
     CheckHost {
         /// The host's address
         address: IpAddr,
@@ -85,6 +94,11 @@ pub enum Command {
         config: PathBuf,
     },
     /// Prints firewall rules that let in the hosts on the list, and nobody else
+    #[command(
+        after_help = "Examples:\n  relocd firewall --format nft | nft -f -\n  relocd firewall --format iptables | sh\n\n\
+        The rules replace those of an earlier run, and only ever narrow: a port that other rules close stays closed. Regular expressions can't be \
+        rules; a comment names each."
+    )]
     Firewall {
         /// For which firewall
         #[arg(long, value_enum)]
@@ -94,6 +108,8 @@ pub enum Command {
         config: PathBuf,
     },
     /// Relocates a domain between two daemons on this machine, live and back offline; needs no Xen
+    #[command(after_help = "Examples:\n  relocd demo\n  relocd demo --memory 1024 --dirty 100\n\n\
+        Ctrl-C ends it early. Nothing is left behind either way. Exit codes: 0 done or interrupted; 1 failed.")]
     Demo {
         /// MiB of the domain's memory
         #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u64).range(16..=65536))]
@@ -103,12 +119,18 @@ pub enum Command {
         dirty: u64,
     },
     /// Prints a completion script for a shell
+    #[command(after_help = "Example:\n  relocd completions bash > /usr/share/bash-completion/completions/relocd")]
     Completions {
         /// The shell
         shell: clap_complete::Shell,
     },
-    /// Prints the man page
-    Man,
+    /// Prints the man page, or writes all of them, xm's too
+    #[command(after_help = "Examples:\n  relocd man | man -l -\n  relocd man --output /usr/local/share/man")]
+    Man {
+        /// Writes man8/relocd.8, man1/xm.1 and a page for each subcommand below this directory
+        #[arg(long, value_name = "DIR")]
+        output: Option<PathBuf>,
+    },
     /// A software machine: used by the daemon itself
     #[command(name = embedded::MACHINE_COMMAND, hide = true)]
     Machine {

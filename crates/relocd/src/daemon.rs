@@ -14,6 +14,7 @@ use toolstack::ToolstackError;
 
 use crate::{
     control::{self, ControlError},
+    fault,
     host::Host,
     journal::{Journal, JournalError},
     listeners::{ListenError, Listeners},
@@ -76,9 +77,14 @@ impl StartError {
 /// # Errors
 /// [`StartError`], if it can't begin.
 pub fn run(options: Options) -> Result<(), StartError> {
+    fault::check().map_err(|what| StartError::Io {
+        what: "fault points",
+        source: io::Error::other(what),
+    })?;
     let loaded = Config::load(&options.config)?;
     let logging = logging::start(&loaded.config);
     tell(&loaded.notes);
+    tell_missing(&loaded.config);
     let io_error = |what| move |source| StartError::Io { what, source };
     // Before any thread, so that none of them is ended by a signal.
     let signals = system::signals().map_err(io_error("setting signal handlers"))?;
@@ -102,6 +108,21 @@ fn tell(notes: &[Diagnostic]) {
     }
 }
 
+/// What a configuration asks for and this version does not do: said, so that nobody relies on it.
+fn tell_missing(config: &Config) {
+    if config.ssl_server {
+        tracing::warn!(
+            "xend-relocation-ssl-server: this version does not serve TLS; nothing listens on port {}",
+            config.ssl_port
+        );
+    }
+    if config.relocation_ssl {
+        tracing::warn!(
+            "xend-relocation-ssl: this version can't send over TLS; xm migrate is refused until it is set to no"
+        );
+    }
+}
+
 async fn serve(
     options: Options,
     config: Config,
@@ -115,7 +136,7 @@ async fn serve(
     let host = Arc::new(Host::new(toolstack, journal, options.config.clone(), config));
     recovery::recover(&host).await?;
     let mut listeners = Listeners::default();
-    listeners.apply(&host, &host.config())?;
+    listeners.apply(&host, &host.config()).await?;
     let operators = tokio::spawn(control::serve(Arc::clone(&host), operators));
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"), toolstack = host.toolstack.name(), config = %options.config.display(), "relocd is ready"
@@ -124,7 +145,7 @@ async fn serve(
     system::notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
     while let Some(asked) = signals.recv().await {
         match asked {
-            Asked::Reload => reload(&host, &mut listeners, logging),
+            Asked::Reload => reload(&host, &mut listeners, logging).await,
             Asked::Stop => break,
         }
     }
@@ -142,12 +163,13 @@ fn status(host: &Host) -> String {
 }
 
 /// Reads the configuration again. Whatever is wrong with it, the one in force stays.
-fn reload(host: &Arc<Host>, listeners: &mut Listeners, logging: &Logging) {
+async fn reload(host: &Arc<Host>, listeners: &mut Listeners, logging: &Logging) {
     system::notify_reloading();
     match Config::load(&host.config_file) {
         Ok(loaded) => {
             tell(&loaded.notes);
-            match listeners.apply(host, &loaded.config) {
+            tell_missing(&loaded.config);
+            match listeners.apply(host, &loaded.config).await {
                 Ok(()) => {
                     logging.apply(&loaded.config);
                     host.set_config(loaded.config);
@@ -171,7 +193,9 @@ async fn stop(host: &Arc<Host>, listeners: &mut Listeners) {
     let begun = Instant::now();
     loop {
         let running = host.relocations.all();
-        if running.is_empty() || begun.elapsed() > LAST_WAIT {
+        // A relocation is out of the books a moment before its operator has heard of it.
+        let answered = Arc::strong_count(&host.answering) == 1;
+        if (running.is_empty() && answered) || begun.elapsed() > LAST_WAIT {
             for relocation in running {
                 tracing::warn!(id = %relocation.id, domain = relocation.domain, "left to the next start: the journal knows where it stands");
             }

@@ -1,6 +1,6 @@
 //! One program: the daemon, its tools, and under the name `xm` the operators' command.
 
-use std::{ffi::OsStr, path::Path, process::ExitCode};
+use std::{ffi::OsStr, io::Write, path::Path, process::ExitCode};
 
 use clap::{CommandFactory, Parser};
 use relocd::{
@@ -31,13 +31,26 @@ fn main() -> ExitCode {
             clap_complete::generate(shell, &mut Cli::command(), "relocd", &mut std::io::stdout());
             ExitCode::SUCCESS
         }
-        Some(Command::Man) => match clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout()) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("relocd: {error}");
-                ExitCode::FAILURE
-            }
-        },
+        Some(Command::Man { output }) => man(output.as_deref()),
         Some(Command::Machine { arguments }) => embedded::machine_main(&arguments),
+    }
+}
+
+/// relocd.8 on standard output, or all pages below a directory.
+fn man(output: Option<&Path>) -> ExitCode {
+    let done = match output {
+        None => xm::man_page(Cli::command(), "8").and_then(|page| std::io::stdout().write_all(page.as_bytes())),
+        Some(directory) => xm::write_man_pages(Cli::command(), "8", &directory.join("man8"))
+            .and_then(|()| xm::write_man_pages(xm::command(), "1", &directory.join("man1"))),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        // A reader who has gone, such as `head`, is no failure.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            let what = output.map_or("the man page".to_owned(), |directory| directory.display().to_string());
+            eprintln!("relocd: {what}: {error}");
+            ExitCode::FAILURE
+        }
     }
 }

@@ -14,9 +14,9 @@ pub enum Choice {
     Auto,
     /// Software machines.
     Embedded,
-    /// Xen, through its xl.
+    /// Xen, through its xl; not in this version.
     Xl,
-    /// None: arriving domains become files.
+    /// None: arriving domains become files; not in this version.
     Spool,
 }
 

@@ -49,6 +49,23 @@ Examples:
   xm create web.cfg
   xm create web memory=512 name=web2   ./web or, if there is none, /etc/xen/web";
 
+const LIST: &str = "Examples:
+  xm list                  all domains, a line for each
+  xm list -l web           the configuration of one
+  xm list --json           for programs
+
+State: r running, b blocked, p paused, s suspended, c crashed, d dying.";
+
+const CONSOLE: &str = "Example:
+  xm console web           on the host where web runs; after a relocation, on the new host: what it printed moved along";
+
+const RESOLVE: &str = "Only for a relocation that xm status shows as in-doubt: the domain stands still here and may run at the other host.
+
+Examples:
+  xm resolve ID --resume                 tells what to make sure of
+  xm resolve ID --resume --yes-i-know    the domain does not run there and never will: it runs on here
+  xm resolve ID --destroy --yes-i-know   the domain runs there: the copy here ends";
+
 /// Manages the domains of this host, and moves them to others.
 #[derive(Debug, Parser)]
 #[command(name = "xm", version, after_help = format!("{EXAMPLES}\n\n{CODES}"), max_term_width = 100)]
@@ -68,8 +85,10 @@ pub(crate) enum Command {
     #[command(after_help = format!("{MIGRATE}\n\n{CODES}"))]
     Migrate(MigrateArgs),
     /// List domains.
+    #[command(after_help = LIST)]
     List(ListArgs),
     /// Attach to a domain's console: what it printed so far, then what it prints; Ctrl-] detaches.
+    #[command(after_help = CONSOLE)]
     Console(DomainArg),
     /// Make a domain from a file and start it.
     #[command(after_help = CREATE)]
@@ -172,6 +191,9 @@ pub(crate) struct MigrateArgs {
     /// Answer with one JSON object, without progress.
     #[arg(long)]
     pub(crate) json: bool,
+    /// Show progress on standard error although the answer is JSON.
+    #[arg(long, requires = "json")]
+    pub(crate) progress: bool,
     /// The domain's name or number.
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     pub(crate) domain: String,
@@ -213,6 +235,7 @@ pub(crate) struct CreateArgs {
 
 /// `xm resolve`.
 #[derive(Debug, Args)]
+#[command(after_help = RESOLVE)]
 #[command(group = clap::ArgGroup::new("decision").required(true).args(["resume", "destroy"]))]
 pub(crate) struct ResolveArgs {
     /// The relocation, as xm status tells it.
@@ -223,7 +246,7 @@ pub(crate) struct ResolveArgs {
     /// The domain's copy here ends. Wrong if it does not run at the other host.
     #[arg(long)]
     pub(crate) destroy: bool,
-    /// You have made sure of it.
+    /// You have made sure of it; without this, xm only tells what to make sure of.
     #[arg(long)]
     pub(crate) yes_i_know: bool,
 }

@@ -27,6 +27,8 @@ use std::{
 
 use clap::{CommandFactory, FromArgMatches};
 
+pub use commands::pages::{man_page, write_man_pages};
+
 use crate::{cli::Cli, error::CommandError};
 
 /// The command line's definition.

@@ -212,7 +212,10 @@ impl Machines {
             .unwrap_or(1);
         let highest = self.configs()?.last().map_or(0, |(id, _)| *id);
         let id = last.max(highest.saturating_add(1));
-        fs::write(&path, format!("{}\n", id.saturating_add(1)))
+        // Beside it first: on a full disk the old one must not be lost.
+        let new = path.with_extension("new");
+        fs::write(&new, format!("{}\n", id.saturating_add(1)))
+            .and_then(|()| fs::rename(&new, &path))
             .map_err(ToolstackError::io(format!("writing {}", path.display())))?;
         Ok(id)
     }

@@ -1,4 +1,5 @@
 //! The interpreter against another one: random programs on both, compared after each instruction.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod biased;
 mod programs;

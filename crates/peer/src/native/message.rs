@@ -91,6 +91,9 @@ pub struct Relocate {
 pub struct OutcomeQuery {
     /// The relocation.
     pub id: Uuid,
+    /// The domain, for a destination that has lost its record of the relocation: it looks for the domain itself then.
+    #[serde(default)]
+    pub uuid: Option<Uuid>,
 }
 
 /// How a relocation ended, as its destination knows it.
@@ -102,7 +105,8 @@ pub enum Outcome {
         /// Its number there; 0 if it has ended since.
         domid: u32,
     },
-    /// The destination never had the commit, has discarded what it had, and will never run it. Also the answer for a relocation that it never heard of.
+    /// The destination never had the commit, has discarded what it had, and will never run it. Also the answer for a relocation that it has no record of,
+    /// if the domain is not there either.
     Discarded,
     /// The destination has the commit and is about to run the domain: ask again.
     Pending,

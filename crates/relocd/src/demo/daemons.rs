@@ -44,17 +44,30 @@ pub(super) struct Daemon {
     child: Child,
 }
 
-/// The usual port if it is free on both addresses, else another that is.
-pub(super) fn free_port() -> Result<u16, DemoError> {
-    let both = |port: u16| {
-        let first = TcpListener::bind(("127.0.0.1", port))?;
-        let port = first.local_addr()?.port();
-        TcpListener::bind(("127.0.0.2", port)).map(|_| port)
-    };
-    both(USUAL_PORT)
-        .or_else(|_| both(0))
-        .or_else(|_| both(0))
-        .map_err(io_error("looking for a free port"))
+/// A port that is free on both daemons' addresses: the usual one or, if it is taken, another.
+pub(super) struct Port {
+    pub(super) number: u16,
+    /// Held on a third address, so that two demos at once don't choose the same one.
+    _claim: TcpListener,
+}
+
+/// Where a demo claims its port.
+const CLAIM_ADDRESS: &str = "127.0.0.3";
+
+impl Port {
+    pub(super) fn choose() -> Result<Port, DemoError> {
+        let claim = |wanted: u16| {
+            let claim = TcpListener::bind((CLAIM_ADDRESS, wanted))?;
+            let number = claim.local_addr()?.port();
+            TcpListener::bind(("127.0.0.1", number))?;
+            TcpListener::bind(("127.0.0.2", number))?;
+            Ok(Port { number, _claim: claim })
+        };
+        claim(USUAL_PORT)
+            .or_else(|_| claim(0))
+            .or_else(|_| claim(0))
+            .map_err(io_error("looking for a free port"))
+    }
 }
 
 /// The sample with this daemon's address and port.
@@ -163,13 +176,12 @@ impl Daemon {
     }
 
     /// Runs `xm migrate`, with its progress for everyone to see.
-    pub(super) fn migrate(&self, to: &Daemon, live: bool) -> Result<Migrated, DemoError> {
+    pub(super) fn migrate(&self, to: &Daemon, options: &[&str]) -> Result<Migrated, DemoError> {
         self.interrupt.check()?;
         let port = to.port.to_string();
-        let mut arguments = vec!["migrate", "--json", "-p", &port, "web", to.address];
-        if live {
-            arguments.insert(1, "-l");
-        }
+        let mut arguments = vec!["migrate", "--json", "--progress", "-p", &port];
+        arguments.extend(options);
+        arguments.extend(["web", to.address]);
         let output = self
             .command(&arguments)
             .stderr(Stdio::inherit())

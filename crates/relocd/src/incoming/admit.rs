@@ -99,7 +99,7 @@ pub async fn admit(host: &Arc<Host>, request: &Relocate, peer: &str) -> Result<A
     }
     let journal = host.journal.clone();
     let mut entry = entry;
-    blocking(move || journal.write(&mut entry))
+    blocking(move || journal.begin(&mut entry))
         .await
         .map_err(|error| refused("journal", error.to_string()))?;
     Ok(Admitted::Ready(Box::new(Ready {

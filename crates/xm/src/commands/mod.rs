@@ -3,7 +3,7 @@
 mod console;
 mod create;
 mod migrate;
-mod pages;
+pub(crate) mod pages;
 mod terminal;
 
 use std::{

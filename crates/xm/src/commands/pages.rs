@@ -1,6 +1,6 @@
 //! Man pages and completions, made of the command line's definition.
 
-use std::{fs, path::Path};
+use std::{fs, io, path::Path};
 
 use clap_complete::Shell as Target;
 use clap_mangen::Man;
@@ -26,32 +26,61 @@ pub(crate) fn completions(shell: Shell) -> String {
 
 /// xm.1, or all pages in a directory.
 pub(crate) fn man(dir: Option<&Path>) -> Answer {
-    // The subcommand `help` needs no page of its own.
-    let mut command = command().disable_help_subcommand(true);
-    command.build();
-    let Some(dir) = dir else { return page(&command) };
-    let failed = |path: &Path, error: &std::io::Error| CommandError::Local {
-        what: format!("can't write {}: {}", path.display(), reason(error)),
-        next: None,
+    let Some(dir) = dir else {
+        return man_page(command(), "1").map_err(|error| CommandError::local("making the man page", &error));
     };
-    fs::create_dir_all(dir).map_err(|error| failed(dir, &error))?;
-    for command in std::iter::once(&command).chain(command.get_subcommands()) {
-        let name = command.get_display_name().unwrap_or(command.get_name());
-        let path = dir.join(format!("{name}.1"));
-        fs::write(&path, page(command)?).map_err(|error| failed(&path, &error))?;
-    }
+    write_man_pages(command(), "1", dir).map_err(|error| CommandError::Local {
+        what: format!("can't write the man pages to {}: {}", dir.display(), reason(&error)),
+        next: None,
+    })?;
     Ok(String::new())
 }
 
-fn page(command: &clap::Command) -> Answer {
+/// A command's man page, without those of its subcommands.
+///
+/// # Errors
+/// The system's, if it can't be made.
+pub fn man_page(command: clap::Command, section: &str) -> io::Result<String> {
+    page(&built(command), section)
+}
+
+/// Writes the man pages of a command and of its subcommands to a directory, which is made if need be.
+///
+/// # Errors
+/// The system's, if one can't be written.
+pub fn write_man_pages(command: clap::Command, section: &str, dir: &Path) -> io::Result<()> {
+    let command = built(command);
+    fs::create_dir_all(dir)?;
+    let visible = command.get_subcommands().filter(|command| !command.is_hide_set());
+    for command in std::iter::once(&command).chain(visible) {
+        let name = command.get_display_name().unwrap_or(command.get_name());
+        fs::write(dir.join(format!("{name}.{section}")), page(command, section)?)?;
+    }
+    Ok(())
+}
+
+fn built(command: clap::Command) -> clap::Command {
+    // The subcommand `help` needs no page of its own.
+    let mut command = command.disable_help_subcommand(true);
+    command.build();
+    command
+}
+
+fn page(command: &clap::Command, section: &str) -> io::Result<String> {
     let mut out = Vec::new();
-    let man = Man::new(command.clone()).manual("relocd");
-    man.render(&mut out)
-        .map_err(|error| CommandError::local("making the man page", &error))?;
+    Man::new(command.clone())
+        .section(section)
+        .manual("relocd")
+        .render(&mut out)?;
     let text = String::from_utf8_lossy(&out);
+    // clap_mangen names subcommands as pages of section 1 whatever the section is.
+    let text = match command.get_subcommands().next() {
+        Some(_) => text.replace("(1)", &format!("({section})")),
+        None => text.into_owned(),
+    };
     // Examples and tables keep their lines.
     let Some((before, extra)) = text.split_once("\n.SH EXTRA\n") else {
-        return Ok(text.into_owned());
+        return Ok(text);
     };
     let (extra, after) = extra.split_at(extra.find("\n.SH ").unwrap_or(extra.len()));
     Ok(format!("{before}\n.SH NOTES\n.nf\n{extra}\n.fi{after}"))

@@ -1,0 +1,2 @@
+//! x
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
