@@ -331,6 +331,13 @@ impl Drop for Host {
     }
 }
 
+/// KiB of memory of a process's own: without what it shares, as a daemon does its guests' memory.
+pub fn own_memory_kib(process: i32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
+}
+
 /// One line, with its newline; less at the end of the stream.
 pub fn read_line(stream: &mut impl Read) -> String {
     let mut line = Vec::new();

@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::{fs, path::Path, process::Command, time::Duration};
+use std::{fs, path::Path, process::Command, thread, time::Duration};
 
 use common::{Owned, TestHost, Wire, config, depart, relocate, ticks, watch};
 use embedded::Embedded;
@@ -63,6 +63,18 @@ fn page(wire: &mut Wire, pfn: u64) -> &mut [u8] {
         }
     }
     panic!("page {pfn} is not in the image");
+}
+
+/// An image of the domain in which the guest has written page [`PFN`] since it was `stale`.
+fn later_image_of(host: &Embedded, id: u32, stale: &[u8]) -> Wire {
+    for _ in 0..200 {
+        let mut wire = image_of(host, id);
+        if page(&mut wire, PFN) != stale {
+            return wire;
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    panic!("the guest does not write page {PFN}");
 }
 
 /// The domain that the image makes, running.
@@ -145,14 +157,8 @@ fn a_stale_page_is_found() {
     let (a, b) = (TestHost::new(), TestHost::new());
     let id = create(&a, "dirty=50");
     let mut earlier = image_of(&a.toolstack, id);
-    let seen = ticks(&watch(a.toolstack.console(id).unwrap(), |text| !ticks(text).is_empty())).len();
-    watch(a.toolstack.console(id).unwrap(), |text| ticks(text).len() > seen + 1);
-    let mut wire = image_of(&a.toolstack, id);
+    let mut wire = later_image_of(&a.toolstack, id, page(&mut earlier, PFN));
     let stale = page(&mut earlier, PFN).to_vec();
-    assert!(
-        page(&mut wire, PFN) != stale,
-        "the guest has not written the page meanwhile"
-    );
     page(&mut wire, PFN).copy_from_slice(&stale);
     let copy = arrive(&a, id, &b, &mut wire);
     assert_eq!(bad(&b, copy).first(), Some(&format!("pfn {PFN}")));
@@ -164,19 +170,13 @@ fn a_page_that_is_stale_with_its_checksum_is_found() {
     let (a, b) = (TestHost::new(), TestHost::new());
     let id = create(&a, "dirty=50");
     let mut earlier = image_of(&a.toolstack, id);
-    let seen = ticks(&watch(a.toolstack.console(id).unwrap(), |text| !ticks(text).is_empty())).len();
-    watch(a.toolstack.console(id).unwrap(), |text| ticks(text).len() > seen + 1);
-    let mut wire = image_of(&a.toolstack, id);
+    let mut wire = later_image_of(&a.toolstack, id, page(&mut earlier, PFN));
     // The table is behind the program's 64 KiB, with 8 bytes for each page of RAM; the data pages are behind the table.
     let (table, first) = (16, 16 + 8 * (8 << 20 >> 12) / PAGE_SIZE as u64);
     let entry = (PFN - first) as usize * 8;
     let (table, entry) = (table + (entry / PAGE_SIZE) as u64, entry % PAGE_SIZE);
     let old: [u8; 8] = page(&mut earlier, table)[entry..entry + 8].try_into().unwrap();
     let stale = page(&mut earlier, PFN).to_vec();
-    assert!(
-        page(&mut wire, PFN) != stale,
-        "the guest has not written the page meanwhile"
-    );
     page(&mut wire, PFN).copy_from_slice(&stale);
     page(&mut wire, table)[entry..entry + 8].copy_from_slice(&old);
     let copy = arrive(&a, id, &b, &mut wire);
