@@ -7,7 +7,9 @@ use config::{AllowedBy, Config, Verdict};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
-    let Some((address, rest)) = input.split_first_chunk::<16>() else { return };
+    let Some((address, rest)) = input.split_first_chunk::<16>() else {
+        return;
+    };
     let end = rest.iter().position(|byte| *byte == b'\n').unwrap_or(0);
     let (name, list) = rest.split_at(end);
     let list = list.strip_prefix(b"\n").unwrap_or(list);
@@ -17,7 +19,9 @@ fuzz_target!(|input: &[u8]| {
         sxp::atom("xend-relocation-hosts-allow"),
         sxp::atom(&sxp::text_from_bytes(list)),
     ]);
-    let Ok(loaded) = Config::parse(&sxp::to_bytes(&value), "fuzz.sxp") else { return };
+    let Ok(loaded) = Config::parse(&sxp::to_bytes(&value), "fuzz.sxp") else {
+        return;
+    };
     let allowed = loaded.config.hosts_allow;
     assert_eq!(allowed.is_everyone(), list.is_empty());
 
@@ -33,11 +37,16 @@ fuzz_target!(|input: &[u8]| {
                 // A name can only add to what the address alone allows.
                 assert_eq!(allowed.check(address, &[]), Verdict::Refused);
             }
-            Verdict::Allowed { by: AllowedBy::Name(by), .. } => {
+            Verdict::Allowed {
+                by: AllowedBy::Name(by),
+                ..
+            } => {
                 assert_eq!(*by, name);
                 assert!(allowed.needs_names());
             }
-            Verdict::Allowed { by: AllowedBy::Address, .. } => {}
+            Verdict::Allowed {
+                by: AllowedBy::Address, ..
+            } => {}
         }
     }
     // A list of nothing but networks lets in exactly these.

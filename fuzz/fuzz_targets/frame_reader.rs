@@ -38,7 +38,15 @@ fn copy(bytes: &[u8]) -> (bool, Vec<u8>) {
 
 /// Frames with right numbers and checksums around the contents that the input gives.
 fn sealed(mut input: &[u8]) -> Vec<u8> {
-    let kinds = [Kind::Start, Kind::Record, Kind::Pages, Kind::End, Kind::Libxl, Kind::Finish, Kind::Abort];
+    let kinds = [
+        Kind::Start,
+        Kind::Record,
+        Kind::Pages,
+        Kind::End,
+        Kind::Libxl,
+        Kind::Finish,
+        Kind::Abort,
+    ];
     let mut bytes = Vec::new();
     let mut digest = Digest::default();
     let mut sequence = 0;

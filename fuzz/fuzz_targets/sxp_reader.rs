@@ -29,7 +29,9 @@ fn values(bytes: &[u8], size: usize) -> (Vec<Sexp>, Option<String>) {
 }
 
 fuzz_target!(|input: &[u8]| {
-    let Some((size, bytes)) = input.split_first() else { return };
+    let Some((size, bytes)) = input.split_first() else {
+        return;
+    };
     let (whole, error) = values(bytes, usize::MAX);
     assert_eq!(values(bytes, usize::from(*size).max(1)), (whole.clone(), error));
     for value in whole {

@@ -22,13 +22,17 @@ fn copy(bytes: &[u8]) -> (bool, Vec<u8>) {
 }
 
 fuzz_target!(|input: &[u8]| {
-    let Some((sort, bytes)) = input.split_first() else { return };
+    let Some((sort, bytes)) = input.split_first() else {
+        return;
+    };
     let (complete, written) = match sort {
         0 => copy(bytes),
         1 => {
             if let Ok(header) = SaveHeader::read(&mut &bytes[..]) {
                 let mut written = Vec::new();
-                header.write(&mut written).expect("a header that was read can be written");
+                header
+                    .write(&mut written)
+                    .expect("a header that was read can be written");
                 assert_eq!(SaveHeader::read(&mut &written[..]).expect("it is a header"), header);
             }
             return;
