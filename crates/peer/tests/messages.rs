@@ -132,7 +132,10 @@ proptest! {
 
     #[test]
     fn an_outcome_query_comes_back(id in any::<u128>()) {
-        let query = OutcomeQuery { id: uuid::Uuid::from_u128(id) };
+        let query = OutcomeQuery {
+            id: uuid::Uuid::from_u128(id),
+            uuid: Some(uuid::Uuid::from_u128(!id)),
+        };
         let read = Request::parse(&value(&query.to_line().unwrap())).unwrap();
         prop_assert_eq!(format!("{read:?}"), format!("{:?}", Request::Outcome(query)));
     }
