@@ -7,12 +7,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use config::{Config, ConfigErrors, Diagnostic, Severity};
+use config::{Config, ConfigErrors, Loaded, Severity};
 use sd_notify::NotifyState;
 use tokio::time::sleep;
 use toolstack::ToolstackError;
 
 use crate::{
+    check,
     control::{self, ControlError},
     host::Host,
     journal::{Journal, JournalError},
@@ -78,7 +79,7 @@ impl StartError {
 pub fn run(options: Options) -> Result<(), StartError> {
     let loaded = Config::load(&options.config)?;
     let logging = logging::start(&loaded.config);
-    tell(&loaded.notes);
+    tell(&loaded);
     let io_error = |what| move |source| StartError::Io { what, source };
     // Before any thread, so that none of them is ended by a signal.
     let signals = system::signals().map_err(io_error("setting signal handlers"))?;
@@ -93,12 +94,15 @@ pub fn run(options: Options) -> Result<(), StartError> {
     result
 }
 
-fn tell(notes: &[Diagnostic]) {
-    for note in notes {
+fn tell(loaded: &Loaded) {
+    for note in &loaded.notes {
         match note.severity {
             Severity::Note => tracing::info!("{note}"),
             Severity::Warning | Severity::Error => tracing::warn!("{note}"),
         }
+    }
+    for what in check::not_in_this_version(&loaded.config) {
+        tracing::warn!("{what}");
     }
 }
 
@@ -146,7 +150,7 @@ fn reload(host: &Arc<Host>, listeners: &mut Listeners, logging: &Logging) {
     system::notify_reloading();
     match Config::load(&host.config_file) {
         Ok(loaded) => {
-            tell(&loaded.notes);
+            tell(&loaded);
             match listeners.apply(host, &loaded.config) {
                 Ok(()) => {
                     logging.apply(&loaded.config);

@@ -43,12 +43,15 @@ pub async fn migrate(
     started: oneshot::Sender<Arc<Relocation>>,
 ) -> Result<Reply, Failure> {
     let begun = Instant::now();
-    if order.ssl {
-        return Err(failure::simple(
-            "unsupported",
-            "relocation over TLS is not supported by this version of relocd",
-        )
-        .next("leave out --ssl, or put a tunnel in between (README, Other subnets)"));
+    // Never in the clear what was to be hidden.
+    if order.ssl || host.config().relocation_ssl {
+        let next = if order.ssl {
+            "leave out --ssl, or put a tunnel in between (README, Other subnets)"
+        } else {
+            "set xend-relocation-ssl to no, and put a tunnel in between (README, Other subnets)"
+        };
+        let what = "relocation over TLS is not supported by this version of relocd";
+        return Err(failure::simple("unsupported", what).next(next));
     }
     let domain = host.find_domain(&order.domain).await?;
     match domain.state {
@@ -136,8 +139,8 @@ impl Outgoing {
         let cancel = self.booked.relocation.cancel.clone();
         let negotiation = negotiate::negotiate(&self.host, &self.order, self.request().await?, &self.config);
         let negotiated = tokio::select! {
-            negotiated = negotiation => negotiated?,
-            reason = cancel.cancelled() => return Err(failure::cancelled(&reason)),
+            negotiated = negotiation => negotiated.map_err(|failure| failure.state(self.untouched()))?,
+            reason = cancel.cancelled() => return Err(failure::cancelled(&reason).state(self.untouched())),
         };
         let ready = match negotiated {
             negotiate::Negotiated::Admitted(host) => {
