@@ -1,4 +1,5 @@
 //! The daemon and its configuration file: what is wrong with it is said, and never takes a running daemon down.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;
 
@@ -61,7 +62,7 @@ fn a_reload_does_not_touch_what_runs() {
     let (a, b) = (Host::start(), Host::start());
     a.create("web", 64, "fill=random verify=0");
     a.console(|text| text.contains("filled"));
-    let mut slow = a
+    let slow = a
         .xm_command(&[
             "migrate",
             "-l",
@@ -72,15 +73,22 @@ fn a_reload_does_not_touch_what_runs() {
             "web",
             &b.address,
         ])
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
         .spawn()
         .unwrap();
     b.wait("the relocation", || b.ok(&["status"]).contains("web"));
     b.configure("(xend-relocation-hosts-allow '192.0.2.1')");
     b.signal(Signal::SIGHUP);
     a.signal(Signal::SIGHUP);
-    assert!(slow.wait().unwrap().success());
+    let output = slow.wait_with_output().unwrap();
+    assert!(
+        output.status.success(),
+        "{}\nsource:\n{}\ndestination:\n{}",
+        text(&output),
+        a.log(),
+        b.log()
+    );
     assert!(b.runs() && a.is_empty());
 }
 

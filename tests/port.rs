@@ -1,4 +1,5 @@
 //! The relocation port, byte for byte as an xend answers, and against hostile peers.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;
 
@@ -19,7 +20,8 @@ fn invalid(name: &str) -> String {
 fn all(host: &Host, bytes: &[u8]) -> String {
     let mut stream = host.connect();
     stream.write_all(bytes).unwrap();
-    stream.shutdown(Shutdown::Write).unwrap();
+    // It may have closed already.
+    let _ = stream.shutdown(Shutdown::Write);
     let mut text = Vec::new();
     let _ = stream.read_to_end(&mut text);
     String::from_utf8_lossy(&text).into_owned()
@@ -177,7 +179,7 @@ fn relocations_that_make_no_sense_are_refused() {
     }
     // One that was never here.
     let said = host.says(format!("(outcome (id {id}))\n").as_bytes());
-    assert_eq!(said, "(ok (outcome (discarded)))\n");
+    assert!(said.starts_with("(ok (outcome (lost (reason "), "{said}");
     assert!(host.is_empty());
 }
 

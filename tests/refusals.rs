@@ -1,4 +1,5 @@
 //! Everything that is refused is refused before the domain is touched, with a reason.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! Relocations that succeed, between real daemons.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;
 

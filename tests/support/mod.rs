@@ -1,5 +1,10 @@
 //! Daemons of their own for each test, with `xm` towards them.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+pub mod disk;
+mod guest;
+pub mod lives;
+pub mod proxy;
 
 use std::{
     fs,
@@ -27,7 +32,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 static NEXT_ADDRESS: AtomicU32 = AtomicU32::new(0);
 
 /// A loopback address that no other test uses now: hosts of tests don't meet.
-fn own_address() -> String {
+pub fn own_address() -> String {
     let number = NEXT_ADDRESS.fetch_add(1, Ordering::Relaxed);
     let process = std::process::id() % 60_000;
     format!("127.{}.{}.{}", 1 + process / 250, 1 + process % 250, 2 + number)
@@ -35,11 +40,17 @@ fn own_address() -> String {
 
 /// A host: a daemon with directories of its own.
 pub struct Host {
+    /// A small disk below the state directory. Goes before the directory.
+    pub disk: Option<disk::Disk>,
     pub directory: tempfile::TempDir,
     pub address: String,
     pub port: u16,
     child: Option<Child>,
     extra: String,
+    /// The network namespace that the daemon is in, if not the test's.
+    namespace: Option<String>,
+    /// Its fault points.
+    faults: String,
 }
 
 impl Host {
@@ -58,11 +69,14 @@ impl Host {
     pub fn prepare(extra: &str) -> Host {
         let directory = tempfile::tempdir().unwrap();
         let host = Host {
+            disk: None,
             directory,
             address: own_address(),
             port: 18002,
             child: None,
             extra: extra.to_owned(),
+            namespace: None,
+            faults: String::new(),
         };
         host.configure(extra);
         host
@@ -81,8 +95,9 @@ impl Host {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(RELOCD);
+        let mut command = lives::inside(self.namespace.as_deref(), RELOCD);
         command
+            .env("RELOCD_FAULT", &self.faults)
             .arg("--config")
             .arg(self.path("xend-config.sxp"))
             .args(["--toolstack", "embedded", "--state-dir"])
@@ -256,6 +271,27 @@ impl Host {
         self.domains().is_empty()
     }
 
+    /// Whether `xm status` has this word.
+    pub fn status_has(&self, word: &str) -> bool {
+        self.ok(&["status"]).split_whitespace().any(|other| other == word)
+    }
+
+    /// The journal's files of one direction: `in`, `out`.
+    pub fn records(&self, direction: &str) -> Vec<PathBuf> {
+        let directory = fs::read_dir(self.path("state/journal"));
+        let files = directory.into_iter().flatten().map(|entry| entry.unwrap().path());
+        files
+            .filter(|path| path.to_string_lossy().ends_with(&format!(".{direction}.sxp")))
+            .collect()
+    }
+
+    /// Whether a record of the journal says that a relocation of this direction is in this state.
+    pub fn journal_has(&self, direction: &str, state: &str) -> bool {
+        let word = format!("(state {state})");
+        let has = |path: PathBuf| fs::read_to_string(path).is_ok_and(|text| text.contains(&word));
+        self.records(direction).into_iter().any(has)
+    }
+
     pub fn wait(&self, what: &str, mut done: impl FnMut() -> bool) {
         let begun = Instant::now();
         while !done() {
@@ -266,60 +302,6 @@ impl Host {
             );
             thread::sleep(Duration::from_millis(20));
         }
-    }
-
-    /// Reads the console until `done` has seen enough of it.
-    pub fn console(&self, done: impl Fn(&str) -> bool) -> String {
-        let mut child = self
-            .xm_command(&["console", "web"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut out = child.stdout.take().unwrap();
-        let (send, receive) = std::sync::mpsc::channel();
-        thread::spawn(move || {
-            let mut bytes = [0; 4096];
-            while let Ok(count @ 1..) = out.read(&mut bytes) {
-                if send.send(bytes[..count].to_vec()).is_err() {
-                    return;
-                }
-            }
-        });
-        let (begun, mut seen) = (Instant::now(), Vec::new());
-        loop {
-            let text = String::from_utf8_lossy(&seen).into_owned();
-            if done(&text) {
-                child.kill().unwrap();
-                child.wait().unwrap();
-                return text;
-            }
-            assert!(
-                begun.elapsed() < PATIENCE,
-                "the console only said: {text}\n{}",
-                self.log()
-            );
-            if let Ok(bytes) = receive.recv_timeout(Duration::from_millis(100)) {
-                seen.extend(bytes);
-            }
-        }
-    }
-
-    /// Lets the guest check all of its memory twice more: no page may be bad, no tick missing.
-    pub fn verify(&self) {
-        let cycles = |text: &str| {
-            let line = text
-                .lines()
-                .rev()
-                .find(|line| line.starts_with("tick ") && line.contains(" bad "));
-            line.and_then(|line| line.split(" cycles ").nth(1)?.split(' ').next()?.parse::<u64>().ok())
-        };
-        let before = cycles(&self.console(|text| cycles(text).is_some())).unwrap();
-        let text = self.console(|text| cycles(text) >= Some(before + 3));
-        assert!(!text.contains("BAD"), "{text}");
-        let ticks = ticks(&text);
-        let gap = ticks.windows(2).find(|pair| pair[1] != pair[0] + 1);
-        assert!(gap.is_none(), "{gap:?} in {text}");
     }
 
     /// A connection to the relocation port.

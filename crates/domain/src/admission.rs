@@ -87,7 +87,8 @@ pub fn check(domain: &DomainConfig, here: &HostFacts, there: &HostFacts, reserve
         .virtualization
         .iter()
         .any(|extension| there.virtualization.contains(extension));
-    if !common && !(here.virtualization.is_empty() && there.virtualization.is_empty()) {
+    let neither = here.virtualization.is_empty() && there.virtualization.is_empty();
+    if !common && !neither {
         return Err(Refusal::Virtualization {
             here: words(&here.virtualization),
             there: words(&there.virtualization),

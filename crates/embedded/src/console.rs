@@ -20,7 +20,7 @@ impl Scrollback {
     }
 
     pub(crate) fn push(&mut self, output: &[u8]) {
-        self.printed += output.len() as u64;
+        self.printed = self.printed.wrapping_add(output.len() as u64);
         self.bytes.extend(output);
         let over = self.bytes.len().saturating_sub(self.limit);
         self.bytes.drain(..over);

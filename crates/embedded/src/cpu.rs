@@ -1,6 +1,7 @@
 //! The processor: RV64IMA with Zicsr and Zifencei, machine mode only (unprivileged specification 20191213, privileged 1.12).
 
 use crate::{
+    arithmetic::{multiply, multiply_word, operate, operate_word},
     bus::{Bus, Halt},
     decode::Instruction,
 };
@@ -304,9 +305,12 @@ impl Cpu {
     /// LR, SC and the atomic operations.
     fn atomic(&mut self, bus: &mut Bus, i: Instruction, at: u64, b: u64) -> Result<u64, Trap> {
         let illegal = (CAUSE_ILLEGAL, u64::from(i.0));
-        let width = match i.funct3() {
-            2 => 4,
-            3 => 8,
+        let operation = i.funct7() >> 2;
+        // Before anything is looked up at the address: what is no instruction does not fault there.
+        let width = match (i.funct3(), operation) {
+            (_, 2) if i.rs2() != 0 => return Err(illegal),
+            (2, 0..=4 | 8 | 0x0c | 0x10 | 0x14 | 0x18 | 0x1c) => 4,
+            (3, 0..=4 | 8 | 0x0c | 0x10 | 0x14 | 0x18 | 0x1c) => 8,
             _ => return Err(illegal),
         };
         if at & (width - 1) != 0 {
@@ -320,8 +324,8 @@ impl Cpu {
             4 => bus.store(at, (value as u32).to_le_bytes()),
             _ => bus.store(at, value.to_le_bytes()),
         };
-        match i.funct7() >> 2 {
-            2 if i.rs2() == 0 => {
+        match operation {
+            2 => {
                 let value = load(bus).ok_or((CAUSE_LOAD_FAULT, at))?;
                 self.reservation = Some(at);
                 return Ok(value);
@@ -339,7 +343,7 @@ impl Cpu {
         // In 32 bits the operands are compared as such, sign-extended like `old`.
         let b = if width == 4 { b as i32 as u64 } else { b };
         let unsigned = |value: u64| if width == 4 { u64::from(value as u32) } else { value };
-        let new = match i.funct7() >> 2 {
+        let new = match operation {
             0x00 => old.wrapping_add(b),
             0x01 => b,
             0x04 => old ^ b,
@@ -348,8 +352,7 @@ impl Cpu {
             0x10 => (old as i64).min(b as i64) as u64,
             0x14 => (old as i64).max(b as i64) as u64,
             0x18 => unsigned(old).min(unsigned(b)),
-            0x1c => unsigned(old).max(unsigned(b)),
-            _ => return Err(illegal),
+            _ => unsigned(old).max(unsigned(b)),
         };
         if store(bus, new) {
             Ok(old)
@@ -357,71 +360,4 @@ impl Cpu {
             Err((CAUSE_STORE_FAULT, at))
         }
     }
-}
-
-/// Integer operations of 64 bits; `upper`: the bits above the shift amount, of which one makes a right shift arithmetic.
-#[inline(always)]
-fn operate(funct3: u32, a: u64, b: u64, upper: u32, shift_bits: u32) -> Option<u64> {
-    let shift = b as u32 & ((1 << shift_bits) - 1);
-    Some(match funct3 {
-        0 => a.wrapping_add(b),
-        1 if upper == 0 => a << shift,
-        2 => u64::from((a as i64) < b as i64),
-        3 => u64::from(a < b),
-        4 => a ^ b,
-        5 if upper == 0 => a >> shift,
-        5 if upper == 0x10 => (a as i64 >> shift) as u64,
-        6 => a | b,
-        7 => a & b,
-        _ => return None,
-    })
-}
-
-/// Integer operations of 32 bits; the result is sign-extended.
-#[inline(always)]
-fn operate_word(funct3: u32, a: u64, b: u64, funct7: u32) -> Option<u64> {
-    let (word, shift) = (a as u32, b as u32 & 31);
-    let value = match (funct3, funct7) {
-        (0, _) => word.wrapping_add(b as u32),
-        (1, 0) => word << shift,
-        (5, 0) => word >> shift,
-        (5, 0x20) => (word as i32 >> shift) as u32,
-        _ => return None,
-    };
-    Some(value as i32 as u64)
-}
-
-/// Multiplication and division of 64 bits. Division by zero and overflow have results, no traps.
-#[inline(always)]
-fn multiply(funct3: u32, a: u64, b: u64) -> u64 {
-    let (sa, sb) = (a as i64, b as i64);
-    match funct3 {
-        0 => a.wrapping_mul(b),
-        1 => (i128::from(sa) * i128::from(sb) >> 64) as u64,
-        2 => (i128::from(sa).wrapping_mul(i128::from(b)) >> 64) as u64,
-        3 => (u128::from(a) * u128::from(b) >> 64) as u64,
-        4 if b == 0 => u64::MAX,
-        4 => sa.wrapping_div(sb) as u64,
-        5 => a.checked_div(b).unwrap_or(u64::MAX),
-        6 if b == 0 => a,
-        6 => sa.wrapping_rem(sb) as u64,
-        _ => a.checked_rem(b).unwrap_or(a),
-    }
-}
-
-/// Multiplication and division of 32 bits; the result is sign-extended.
-#[inline(always)]
-fn multiply_word(funct3: u32, a: u32, b: u32) -> Option<u64> {
-    let (sa, sb) = (a as i32, b as i32);
-    let value = match funct3 {
-        0 => a.wrapping_mul(b),
-        4 if b == 0 => u32::MAX,
-        4 => sa.wrapping_div(sb) as u32,
-        5 => a.checked_div(b).unwrap_or(u32::MAX),
-        6 if b == 0 => a,
-        6 => sa.wrapping_rem(sb) as u32,
-        7 => a.checked_rem(b).unwrap_or(a),
-        _ => return None,
-    };
-    Some(value as i32 as u64)
 }

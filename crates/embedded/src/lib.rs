@@ -5,12 +5,13 @@
 //!
 //! | module | where it runs | what |
 //! |---|---|---|
-//! | `cpu`, `decode`, `bus` | machine process | RV64IMA, machine mode; RAM, console, timer, power |
+//! | `cpu`, `decode`, `arithmetic`, `bus` | machine process | RV64IMA, machine mode; RAM, console, timer, power |
 //! | `machine` | machine process | the virtual processor's thread, its phases, and the socket that it obeys |
 //! | `state` | both | the records of everything that is not memory |
 //! | `memory` | both | guest RAM and its page flags, shared between the two |
 //! | `guest`, `toolstack` | daemon | the pre-copy engine's guest; create, depart, arrive |
 
+mod arithmetic;
 mod boot;
 mod bus;
 mod console;

@@ -97,6 +97,20 @@ pub(crate) enum ProtocolError {
     Gone,
 }
 
+impl ProtocolError {
+    /// Whether the other end's process has ended, or is about to: there is nobody who could answer later.
+    pub(crate) fn is_gone(&self) -> bool {
+        match self {
+            ProtocolError::Gone => true,
+            ProtocolError::Io(error) => matches!(
+                error.kind(),
+                std::io::ErrorKind::BrokenPipe | std::io::ErrorKind::ConnectionReset
+            ),
+            ProtocolError::Syntax(_) => false,
+        }
+    }
+}
+
 /// One end of a machine's socket.
 pub(crate) struct Line {
     pub(crate) stream: UnixStream,

@@ -19,6 +19,8 @@ mod item;
 mod order;
 mod page;
 pub mod record;
+pub mod save;
+pub mod v2;
 
 pub use error::ImageError;
 pub use item::{DomainHeader, ImageSink, ImageSource, Item};

@@ -1,5 +1,7 @@
 //! One round: pages out of the guest, into the sink, in batches.
 
+use std::time::Duration;
+
 use image::{ImageError, ImageSink, Item, PAGE_SIZE, PageBatch, PageContent, PageEntry, PageType};
 
 use crate::{
@@ -9,6 +11,9 @@ use crate::{
 
 /// Pages in a batch: enough for the calls to cost nothing, few enough to stay in the processor's cache on their way.
 const BATCH: usize = 128;
+
+/// How long a wait for the bandwidth limit may go on without a look at whether to stop.
+const LONGEST_SLEEP: Duration = Duration::from_millis(100);
 
 /// Buffers and measures that all rounds share.
 pub(crate) struct Copier<'a> {
@@ -137,9 +142,13 @@ impl<'a> Copier<'a> {
             }
         }
         if let Some(pacer) = &mut self.pacer {
-            let wait = pacer.wait(self.clock.now(), kept as u64);
-            if !wait.is_zero() {
-                self.clock.sleep(wait);
+            let mut wait = pacer.wait(self.clock.now(), kept as u64);
+            // In short pieces: whoever wants it to stop is heard in between.
+            while !wait.is_zero() {
+                let step = wait.min(LONGEST_SLEEP);
+                self.clock.sleep(step);
+                wait -= step;
+                self.observer.progress(&self.progress)?;
             }
         }
         let data = self.data.get(..kept).unwrap_or_default();

@@ -1,4 +1,5 @@
 //! The engine against simulated guests and a simulated link: everything is counted, nothing is measured.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::{
     cell::{Cell, RefCell},
@@ -100,7 +101,7 @@ impl Simulated {
                 Writer::Sweep => n % pages,
                 Writer::Hot(hot) => n % hot,
                 Writer::Uniform => n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40,
-                Writer::Bursts if now.as_millis() / 100 % 2 == 0 => continue,
+                Writer::Bursts if (now.as_millis() / 100).is_multiple_of(2) => continue,
                 Writer::Bursts => n % pages,
             } % pages;
             state.versions[pfn as usize] += 1;
@@ -130,7 +131,7 @@ impl Guest for Simulated {
     }
     fn is_dirty_hint(&self, pfn: u64) -> bool {
         self.asked.set(self.asked.get() + 1);
-        self.asked.get() % self.hints == 0 && self.state.borrow().dirty[pfn as usize]
+        self.asked.get().is_multiple_of(self.hints) && self.state.borrow().dirty[pfn as usize]
     }
     fn is_zero_hint(&self, pfn: u64) -> bool {
         self.state.borrow().versions[pfn as usize] == 0

@@ -128,7 +128,7 @@ impl Conversation {
         let farewell = async {
             self.stream.write_all(line).await?;
             self.stream.shutdown().await?;
-            let mut sink = vec![0; 64 << 10];
+            let mut sink = [0; 4096];
             let mut dropped = 0;
             while dropped < MAX_ON_ITS_WAY {
                 match self.stream.read(&mut sink).await? {

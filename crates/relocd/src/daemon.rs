@@ -15,6 +15,7 @@ use toolstack::ToolstackError;
 use crate::{
     check,
     control::{self, ControlError},
+    fault,
     host::Host,
     journal::{Journal, JournalError},
     listeners::{ListenError, Listeners},
@@ -77,6 +78,10 @@ impl StartError {
 /// # Errors
 /// [`StartError`], if it can't begin.
 pub fn run(options: Options) -> Result<(), StartError> {
+    fault::check().map_err(|what| StartError::Io {
+        what: "fault points",
+        source: io::Error::other(what),
+    })?;
     let loaded = Config::load(&options.config)?;
     let logging = logging::start(&loaded.config);
     tell(&loaded);
@@ -119,7 +124,7 @@ async fn serve(
     let host = Arc::new(Host::new(toolstack, journal, options.config.clone(), config));
     recovery::recover(&host).await?;
     let mut listeners = Listeners::default();
-    listeners.apply(&host, &host.config())?;
+    listeners.apply(&host, &host.config()).await?;
     let operators = tokio::spawn(control::serve(Arc::clone(&host), operators));
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"), toolstack = host.toolstack.name(), config = %options.config.display(), "relocd is ready"
@@ -128,7 +133,7 @@ async fn serve(
     system::notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
     while let Some(asked) = signals.recv().await {
         match asked {
-            Asked::Reload => reload(&host, &mut listeners, logging),
+            Asked::Reload => reload(&host, &mut listeners, logging).await,
             Asked::Stop => break,
         }
     }
@@ -146,12 +151,12 @@ fn status(host: &Host) -> String {
 }
 
 /// Reads the configuration again. Whatever is wrong with it, the one in force stays.
-fn reload(host: &Arc<Host>, listeners: &mut Listeners, logging: &Logging) {
+async fn reload(host: &Arc<Host>, listeners: &mut Listeners, logging: &Logging) {
     system::notify_reloading();
     match Config::load(&host.config_file) {
         Ok(loaded) => {
             tell(&loaded);
-            match listeners.apply(host, &loaded.config) {
+            match listeners.apply(host, &loaded.config).await {
                 Ok(()) => {
                     logging.apply(&loaded.config);
                     host.set_config(loaded.config);
@@ -175,7 +180,9 @@ async fn stop(host: &Arc<Host>, listeners: &mut Listeners) {
     let begun = Instant::now();
     loop {
         let running = host.relocations.all();
-        if running.is_empty() || begun.elapsed() > LAST_WAIT {
+        // A relocation is out of the books a moment before its operator has heard of it.
+        let answered = Arc::strong_count(&host.answering) == 1;
+        if (running.is_empty() && answered) || begun.elapsed() > LAST_WAIT {
             for relocation in running {
                 tracing::warn!(id = %relocation.id, domain = relocation.domain, "left to the next start: the journal knows where it stands");
             }

@@ -64,7 +64,13 @@ pub fn conflict(conflict: &Conflict) -> Failure {
 
 /// The destination's refusal.
 pub fn refused(host: &str, refused: &Refused) -> Failure {
-    simple(&refused.word, format!("{host} refused: {refused}"))
+    let failure = simple(&refused.word, format!("{host} refused: {refused}"));
+    match refused.word.as_str() {
+        "journal" => failure.next(format!(
+            "make room in relocd's state directory on {host}, or see to its disk, and try again"
+        )),
+        _ => failure,
+    }
 }
 
 /// Somebody asked to stop.

@@ -25,6 +25,8 @@ pub struct Host {
     pub journal: Journal,
     /// The relocations that run now.
     pub relocations: Arc<Relocations>,
+    /// Cloned by whoever owes an operator the answer to a relocation, until it has gone out.
+    pub answering: Arc<()>,
     /// The configuration file.
     pub config_file: PathBuf,
     config: RwLock<Arc<Config>>,
@@ -63,6 +65,7 @@ impl Host {
             toolstack,
             journal,
             relocations: Arc::default(),
+            answering: Arc::default(),
             config_file,
             config: RwLock::new(Arc::new(config)),
             listening: Mutex::default(),

@@ -5,15 +5,18 @@
 //! can't be read is reported and never acted on.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+use crate::fault;
 
 /// Version of the records.
 const VERSION: u32 = 1;
@@ -113,6 +116,9 @@ pub enum JournalError {
         /// The system's reason.
         source: io::Error,
     },
+    /// Another daemon has it.
+    #[error("journal {}: another relocd has it; stop that one first, or give this one its own --state-dir", .0.display())]
+    InUse(PathBuf),
     /// The file is no record of this program, or of a newer version of it.
     #[error("journal {}: {what}; it is left alone: look at it, and remove it once the domain's whereabouts are certain", path.display())]
     Foreign {
@@ -123,11 +129,19 @@ pub enum JournalError {
     },
 }
 
-/// The journal's directory.
+/// The journal's directory. One daemon at a time has it.
 #[derive(Clone, Debug)]
 pub struct Journal {
     directory: PathBuf,
+    _lock: Arc<File>,
 }
+
+fn sync(directory: &Path) -> io::Result<()> {
+    File::open(directory).and_then(|directory| directory.sync_all())
+}
+
+/// Characters of a detail at most: it may be a peer's words, and a record has to stay readable.
+const MAX_DETAIL: usize = 1000;
 
 impl Journal {
     /// Opens, and makes if need be, the journal below a state directory.
@@ -136,8 +150,38 @@ impl Journal {
     /// [`JournalError::Io`] if the directory can't be made.
     pub fn open(state_directory: &Path) -> Result<Journal, JournalError> {
         let directory = state_directory.join("journal");
-        fs::create_dir_all(&directory).map_err(io_error(&directory, "making the directory"))?;
-        Ok(Journal { directory })
+        // A relocation's identity is all that it takes to ask for its outcome: not for everyone on this host.
+        let mut make = fs::DirBuilder::new();
+        let made = make.recursive(true).mode(0o700).create(&directory);
+        made.map_err(io_error(&directory, "making the directory"))?;
+        let lock = File::create(directory.join("lock")).map_err(io_error(&directory, "making its lock"))?;
+        if let Err(error) = lock.try_lock() {
+            return Err(match error {
+                TryLockError::WouldBlock => JournalError::InUse(directory),
+                TryLockError::Error(source) => io_error(&directory, "locking it")(source),
+            });
+        }
+        let journal = Journal {
+            directory,
+            _lock: Arc::new(lock),
+        };
+        journal.sweep()?;
+        // A record that a write left in place without a sync must not turn back into the one before it once it has been acted on.
+        journal.sync_directory()?;
+        sync(state_directory).map_err(io_error(state_directory, "syncing the directory"))?;
+        Ok(journal)
+    }
+
+    /// Removes what a crash left of writes. Only at the start: later, one may be under way.
+    fn sweep(&self) -> Result<(), JournalError> {
+        let reading = "reading the directory";
+        for file in fs::read_dir(&self.directory).map_err(io_error(&self.directory, reading))? {
+            let path = file.map_err(io_error(&self.directory, reading))?.path();
+            if path.extension().is_some_and(|extension| extension == "new") {
+                let _ = fs::remove_file(&path);
+            }
+        }
+        Ok(())
     }
 
     /// Writes a record; when this returns, it is on disk.
@@ -146,6 +190,11 @@ impl Journal {
     /// [`JournalError::Io`]. If it failed after the rename, a later start may find the old record or the new one.
     pub fn write(&self, entry: &mut Entry) -> Result<(), JournalError> {
         entry.updated = unix_seconds();
+        if let Some(detail) = &mut entry.detail
+            && let Some((end, _)) = detail.char_indices().nth(MAX_DETAIL)
+        {
+            detail.truncate(end);
+        }
         let path = self.path(entry.id, entry.direction);
         let new = path.with_extension("new");
         let text = sxp::to_sexp(&*entry).map_err(|error| JournalError::Foreign {
@@ -160,20 +209,45 @@ impl Journal {
             }
         }
         bytes.extend_from_slice(b")\n");
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&new)
+        let at = |step: &str| fault::fallible(&["journal", entry.direction.word(), &entry.state, step]);
+        let open = || {
+            OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&new)
+        };
+        let mut file = at("create")
+            .and_then(|()| open())
             .map_err(io_error(&new, "creating the record"))?;
-        let written = file.write_all(&bytes).and_then(|()| file.sync_all());
+        let written = at("write")
+            .and_then(|()| file.write_all(&bytes))
+            .and_then(|()| file.sync_all())
+            .and_then(|()| at("rename"));
         if let Err(source) = written {
             let _ = fs::remove_file(&new);
             return Err(io_error(&new, "writing the record")(source));
         }
         fs::rename(&new, &path).map_err(io_error(&path, "renaming the record"))?;
-        self.sync_directory()
+        at("sync").map_err(io_error(&self.directory, "syncing the directory"))?;
+        self.sync_directory()?;
+        fault::point(&["journal", entry.direction.word(), &entry.state, "synced"]);
+        Ok(())
+    }
+
+    /// Writes a relocation's first record. If that fails there is no relocation, and shall be no record of one: a write that failed after the rename has
+    /// left it there.
+    ///
+    /// # Errors
+    /// As [`Journal::write`].
+    pub fn begin(&self, entry: &mut Entry) -> Result<(), JournalError> {
+        let written = self.write(entry);
+        if written.is_err() {
+            // What can't be removed now is settled at the next start, which finds nothing to do.
+            let _ = self.remove(entry.id, entry.direction);
+        }
+        written
     }
 
     /// Removes a record that nobody needs: of a relocation that touched nothing.
@@ -207,36 +281,35 @@ impl Journal {
         let reading = "reading the directory";
         for file in fs::read_dir(&self.directory).map_err(io_error(&self.directory, reading))? {
             let path = file.map_err(io_error(&self.directory, reading))?.path();
-            match path.extension().and_then(|extension| extension.to_str()) {
-                Some("sxp") => match read(&path) {
-                    Ok(entry) if self.path(entry.id, entry.direction) == path => entries.push(entry),
-                    Ok(_) => faults.push(JournalError::Foreign {
-                        path,
-                        what: "the name is not the record's".to_owned(),
-                    }),
-                    Err(fault) => faults.push(fault),
-                },
-                // What a crash left of a write: the record beside it counts.
-                Some("new") => {
-                    let _ = fs::remove_file(&path);
-                }
-                _ => {}
+            // What is beside a record is a write that is under way, or what a crash left of one: the record counts.
+            if path.extension().is_none_or(|extension| extension != "sxp") {
+                continue;
+            }
+            match read(&path) {
+                Ok(entry) if self.path(entry.id, entry.direction) == path => entries.push(entry),
+                Ok(_) => faults.push(JournalError::Foreign {
+                    path,
+                    what: "the name is not the record's".to_owned(),
+                }),
+                Err(fault) => faults.push(fault),
             }
         }
         entries.sort_by_key(|entry| (entry.started, entry.id));
         Ok((entries, faults))
     }
 
-    /// Removes finished records that are older than `keep`.
+    /// Removes old records. `keep`: how long a record is kept; `None` = as long as it says what it says.
     ///
     /// # Errors
     /// [`JournalError::Io`] if the directory can't be read, or a record not removed.
-    pub fn expire(&self, keep: Duration, is_over: impl Fn(&Entry) -> bool) -> Result<(), JournalError> {
-        let before = unix_seconds().saturating_sub(keep.as_secs());
+    pub fn expire(&self, keep: impl Fn(&Entry) -> Option<Duration>) -> Result<(), JournalError> {
+        let now = unix_seconds();
         let (entries, _) = self.all()?;
+        let is_old =
+            |entry: &&Entry| keep(entry).is_some_and(|keep| entry.updated < now.saturating_sub(keep.as_secs()));
         entries
             .iter()
-            .filter(|entry| entry.updated < before && is_over(entry))
+            .filter(is_old)
             .try_for_each(|entry| self.remove(entry.id, entry.direction))
     }
 
@@ -245,9 +318,7 @@ impl Journal {
     }
 
     fn sync_directory(&self) -> Result<(), JournalError> {
-        File::open(&self.directory)
-            .and_then(|directory| directory.sync_all())
-            .map_err(io_error(&self.directory, "syncing the directory"))
+        sync(&self.directory).map_err(io_error(&self.directory, "syncing the directory"))
     }
 }
 
@@ -342,8 +413,13 @@ mod tests {
         journal.write(&mut entry).unwrap();
         let new = journal.path(entry.id, entry.direction).with_extension("new");
         fs::write(&new, b"(relocation (vers").unwrap();
-        assert_eq!(journal.all().unwrap().0, [entry]);
+        assert_eq!(journal.all().unwrap().0, std::slice::from_ref(&entry));
+        // A write may be under way: only a start removes it.
+        assert!(new.exists());
+        drop(journal);
+        let journal = Journal::open(directory.path()).unwrap();
         assert!(!new.exists());
+        assert_eq!(journal.all().unwrap().0, [entry]);
     }
 
     #[test]
@@ -352,16 +428,16 @@ mod tests {
         let journal = Journal::open(directory.path()).unwrap();
         let mut entry = entry();
         journal.write(&mut entry).unwrap();
-        journal.expire(Duration::from_secs(3600), |_| true).unwrap();
+        journal.expire(|_| Some(Duration::from_secs(3600))).unwrap();
         assert_eq!(journal.all().unwrap().0.len(), 1);
         let path = journal.path(entry.id, entry.direction);
         let old = fs::read_to_string(&path)
             .unwrap()
             .replace(&format!("(updated {})", entry.updated), "(updated 5)");
         fs::write(&path, old).unwrap();
-        journal.expire(Duration::from_secs(3600), |_| false).unwrap();
+        journal.expire(|_| None).unwrap();
         assert_eq!(journal.all().unwrap().0.len(), 1);
-        journal.expire(Duration::from_secs(3600), |_| true).unwrap();
+        journal.expire(|_| Some(Duration::from_secs(3600))).unwrap();
         assert_eq!(journal.all().unwrap().0.len(), 0);
     }
 }

@@ -49,17 +49,44 @@ impl Listeners {
     ///
     /// # Errors
     /// [`ListenError`]; then everything is as before.
-    pub fn apply(&mut self, host: &Arc<Host>, config: &Config) -> Result<(), ListenError> {
+    pub async fn apply(&mut self, host: &Arc<Host>, config: &Config) -> Result<(), ListenError> {
         let wanted = if config.relocation_server {
             addresses(config)?
         } else {
             Vec::new()
         };
-        let mut new = Vec::new();
-        for address in &wanted {
-            if !self.bound.iter().any(|(bound, _)| bound == address) {
-                new.push((*address, bind(*address)?));
+        // "All addresses" and one of them don't go together on a port: what is in the way of a new one is closed first, and opened again if that fails.
+        let mut closed = Vec::new();
+        for (address, task) in std::mem::take(&mut self.bound) {
+            let in_the_way = !wanted.contains(&address) && wanted.iter().any(|new| new.port() == address.port());
+            if in_the_way {
+                task.abort();
+                let _ = task.await;
+                closed.push(address);
+            } else {
+                self.bound.push((address, task));
             }
+        }
+        let missing = wanted
+            .iter()
+            .filter(|address| !self.bound.iter().any(|(bound, _)| bound == *address));
+        let new: Result<Vec<_>, _> = missing
+            .map(|address| bind(*address).map(|listener| (*address, listener)))
+            .collect();
+        let new = match new {
+            Ok(new) => new,
+            Err(error) => {
+                for address in closed {
+                    match bind(address) {
+                        Ok(listener) => self.accept(host, address, listener),
+                        Err(error) => tracing::error!("no longer listening on {address}: {error}"),
+                    }
+                }
+                return Err(error);
+            }
+        };
+        for address in closed {
+            tracing::info!(%address, "no longer listening");
         }
         self.bound.retain(|(address, task)| {
             let stays = wanted.contains(address);
@@ -70,12 +97,16 @@ impl Listeners {
             stays
         });
         for (address, listener) in new {
-            tracing::info!(%address, "listening for relocations");
-            let task = tokio::spawn(port::serve(Arc::clone(host), listener, self.connections.clone()));
-            self.bound.push((address, task));
+            self.accept(host, address, listener);
         }
         host.set_listening(self.bound.iter().map(|(address, _)| address.to_string()).collect());
         Ok(())
+    }
+
+    fn accept(&mut self, host: &Arc<Host>, address: SocketAddr, listener: TcpListener) {
+        tracing::info!(%address, "listening for relocations");
+        let task = tokio::spawn(port::serve(Arc::clone(host), listener, self.connections.clone()));
+        self.bound.push((address, task));
     }
 
     /// Listens no more.

@@ -1,8 +1,11 @@
 //! Names of a peer that can be believed: those that resolve back to its address.
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    net::{IpAddr, ToSocketAddrs},
+    time::Duration,
+};
 
-use tokio::{net::lookup_host, sync::Semaphore, task, time::timeout};
+use tokio::{sync::Semaphore, task, time::timeout};
 
 /// Look-ups at once: each may hold a thread for as long as the resolver takes.
 static LOOKUPS: Semaphore = Semaphore::const_new(16);
@@ -25,11 +28,16 @@ async fn look_up(address: IpAddr) -> Vec<String> {
         return Vec::new();
     };
     let found = task::spawn_blocking(move || {
-        // Held by the thread, which goes on when the limit has passed.
+        // Held by the thread, which goes on when the limit has passed: both look-ups may take as long as the resolver likes.
         let _permit = permit;
-        dns_lookup::lookup_addr(&address)
+        look_up_both(address)
     });
-    let Ok(Ok(name)) = found.await else {
+    found.await.unwrap_or_default()
+}
+
+/// Blocking.
+fn look_up_both(address: IpAddr) -> Vec<String> {
+    let Ok(name) = dns_lookup::lookup_addr(&address) else {
         return Vec::new();
     };
     // Without a PTR record the answer is the address itself.
@@ -37,7 +45,7 @@ async fn look_up(address: IpAddr) -> Vec<String> {
         return Vec::new();
     }
     let name = name.trim_end_matches('.').to_ascii_lowercase();
-    let back = match lookup_host((name.as_str(), 0)).await {
+    let back = match (name.as_str(), 0).to_socket_addrs() {
         Ok(mut addresses) => addresses.any(|found| found.ip().to_canonical() == address),
         Err(_) => false,
     };

@@ -24,15 +24,22 @@ use tokio::{
 use crate::{
     blocking::blocking,
     conversation::{Conversation, ConversationError, prepare},
-    host::Host,
+    fault,
+    host::{Host, Limits},
     incoming, names,
 };
 
 /// Messages on one connection that may be wrong before it is closed. A real xend allows any number.
 const MAX_FAULTS: u32 = 16;
 
+/// Messages on one connection: a relocation needs two, and nobody may keep a place for ever.
+const MAX_MESSAGES: u32 = 64;
+
 /// How long a peer may take to read a last word.
 const LAST_WORD: Duration = Duration::from_secs(2);
+
+/// Connections that are turned away and may read why; more of them are closed without a word.
+const MAX_LEAVING: usize = 1000;
 
 /// Nesting of a message at most: a configuration needs six.
 const MAX_DEPTH: usize = 32;
@@ -53,15 +60,33 @@ pub async fn serve(host: Arc<Host>, listener: TcpListener, connections: Connecti
     }
 }
 
-/// The connections of all listeners together.
+/// The connections of all listeners together. Three kinds are counted apart, so that strangers can't keep out the hosts on the list.
 #[derive(Clone, Default)]
 pub struct Connections {
-    waiting: Arc<AtomicUsize>,
+    /// Let in, and not yet granted a relocation.
+    waiting: Places,
+    /// Their names are being looked up.
+    unknown: Places,
+    /// Turned away, and given time to read the reason.
+    leaving: Places,
     tasks: Arc<std::sync::Mutex<JoinSet<()>>>,
 }
 
-/// A place among the connections that have not been granted a relocation.
+/// Counts connections of a kind.
+#[derive(Clone, Default)]
+struct Places(Arc<AtomicUsize>);
+
+/// One of them.
 struct Place(Arc<AtomicUsize>);
+
+impl Places {
+    /// A place, if fewer than `limit` are taken.
+    fn take(&self, limit: usize) -> Option<Place> {
+        // Made first: dropped again at once, it gives back what was taken here.
+        let place = Place(Arc::clone(&self.0));
+        (self.0.fetch_add(1, Ordering::Relaxed) < limit).then_some(place)
+    }
+}
 
 impl Drop for Place {
     fn drop(&mut self) {
@@ -71,75 +96,77 @@ impl Drop for Place {
 
 impl Connections {
     fn spawn(&self, host: &Arc<Host>, stream: TcpStream, peer: SocketAddr) {
-        let place = Place(Arc::clone(&self.waiting));
-        let before = self.waiting.fetch_add(1, Ordering::Relaxed);
-        let host = Arc::clone(host);
+        let (host, connections) = (Arc::clone(host), self.clone());
         let mut tasks = crate::relocations::lock(&self.tasks);
         // What has ended is swept out here, so that the set does not grow.
         while tasks.try_join_next().is_some() {}
         tasks.spawn(async move {
-            let full = before >= host.limits().max_connections;
-            if let Err(error) = connection(&host, stream, peer, full, place).await {
+            if let Err(error) = connections.serve(&host, stream, peer).await {
                 tracing::debug!(%peer, %error, "the connection ended");
             }
         });
+    }
+
+    async fn serve(&self, host: &Arc<Host>, stream: TcpStream, peer: SocketAddr) -> io::Result<()> {
+        prepare(&stream)?;
+        let address = plain(peer.ip());
+        let limits = host.limits();
+        let Some(entry) = self.allowed(host, address, &limits).await else {
+            // As xend: closed without a byte.
+            return Ok(());
+        };
+        let sxp_limits = sxp::Limits {
+            max_bytes: limits.max_message,
+            max_depth: MAX_DEPTH,
+        };
+        let conversation = Conversation::new(stream, sxp_limits);
+        let Some(place) = self.waiting.take(limits.max_connections) else {
+            tracing::warn!(%address, limit = limits.max_connections, "too many connections: refused");
+            if let Some(_leaving) = self.leaving.take(MAX_LEAVING) {
+                let text = format!("busy: {} connections are waiting already", limits.max_connections);
+                conversation
+                    .last_word(&request::error_line("busy", &text), LAST_WORD)
+                    .await;
+            }
+            return Ok(());
+        };
+        converse(host, conversation, &peer.to_string(), &entry, place).await
+    }
+
+    /// The entry of the allow list that lets the peer in.
+    async fn allowed(&self, host: &Arc<Host>, address: IpAddr, limits: &Limits) -> Option<String> {
+        let config = host.config();
+        let list = &config.hosts_allow;
+        let mut verdict = list.check(address, &[]);
+        let mut names = Vec::new();
+        if matches!(verdict, Verdict::Refused) && list.needs_names() {
+            let Some(_unknown) = self.unknown.take(limits.max_connections) else {
+                tracing::warn!(%address, "refused: too many names are being looked up");
+                return None;
+            };
+            names = names::confirmed(address, limits.name_lookup).await;
+            verdict = list.check(address, &names);
+        }
+        match verdict {
+            Verdict::Allowed { entry, by } => {
+                let by = match by {
+                    AllowedBy::Address => "address".to_owned(),
+                    AllowedBy::Name(name) => format!("name {name}"),
+                };
+                tracing::debug!(%address, entry, by, "let in");
+                Some(entry)
+            }
+            Verdict::Refused => {
+                tracing::warn!(%address, names = names.join(" "), "refused: not in xend-relocation-hosts-allow");
+                None
+            }
+        }
     }
 }
 
 /// `::ffff:192.0.2.1` is 192.0.2.1.
 fn plain(address: IpAddr) -> IpAddr {
     address.to_canonical()
-}
-
-async fn connection(host: &Arc<Host>, stream: TcpStream, peer: SocketAddr, full: bool, place: Place) -> io::Result<()> {
-    prepare(&stream)?;
-    let address = plain(peer.ip());
-    let limits = host.limits();
-    let Some(entry) = allowed(host, address, limits.name_lookup).await else {
-        // As xend: closed without a byte.
-        return Ok(());
-    };
-    let conversation = Conversation::new(
-        stream,
-        sxp::Limits {
-            max_bytes: limits.max_message,
-            max_depth: MAX_DEPTH,
-        },
-    );
-    if full {
-        tracing::warn!(%address, limit = limits.max_connections, "too many connections: refused");
-        let text = format!("busy: {} connections are waiting already", limits.max_connections);
-        let line = request::error_line("busy", &text);
-        conversation.last_word(&line, LAST_WORD).await;
-        return Ok(());
-    }
-    converse(host, conversation, &peer.to_string(), &entry, place).await
-}
-
-/// The entry of the allow list that lets the peer in.
-async fn allowed(host: &Arc<Host>, address: IpAddr, lookup: Duration) -> Option<String> {
-    let config = host.config();
-    let list = &config.hosts_allow;
-    let mut verdict = list.check(address, &[]);
-    let mut names = Vec::new();
-    if matches!(verdict, Verdict::Refused) && list.needs_names() {
-        names = names::confirmed(address, lookup).await;
-        verdict = list.check(address, &names);
-    }
-    match verdict {
-        Verdict::Allowed { entry, by } => {
-            let by = match by {
-                AllowedBy::Address => "address".to_owned(),
-                AllowedBy::Name(name) => format!("name {name}"),
-            };
-            tracing::debug!(%address, entry, by, "let in");
-            Some(entry)
-        }
-        Verdict::Refused => {
-            tracing::warn!(%address, names = names.join(" "), "refused: not in xend-relocation-hosts-allow");
-            None
-        }
-    }
 }
 
 async fn converse(
@@ -151,7 +178,7 @@ async fn converse(
 ) -> io::Result<()> {
     let mut place = Some(place);
     let mut faults = 0;
-    loop {
+    for _ in 0..MAX_MESSAGES {
         let limits = host.limits();
         let value = match conversation.next(limits.handshake).await {
             Ok(value) => value,
@@ -188,6 +215,7 @@ async fn converse(
                 if conversation.end_of_line(limits.handshake).await.is_err() {
                     return Ok(());
                 }
+                fault::reached(&["in", "hello", "received"]).await;
                 to_line(&greet(host, &hello).await)
             }
             Ok(Request::Relocate(relocate)) => {
@@ -196,6 +224,7 @@ async fn converse(
                 }
                 // From here on the limit on relocations counts, no more the one on connections.
                 place.take();
+                fault::reached(&["in", "relocate", "received"]).await;
                 incoming::receive(host, conversation, *relocate, peer, entry).await;
                 return Ok(());
             }
@@ -203,7 +232,10 @@ async fn converse(
                 if conversation.end_of_line(limits.handshake).await.is_err() {
                     return Ok(());
                 }
-                to_line(&incoming::outcome(host, &query).await)
+                fault::reached(&["in", "outcome", "received"]).await;
+                let answer = to_line(&incoming::outcome(host, &query).await);
+                fault::reached(&["in", "outcome", "send"]).await;
+                answer
             }
             Err(error) => {
                 faults += 1;
@@ -219,6 +251,7 @@ async fn converse(
             return Ok(());
         }
     }
+    Ok(())
 }
 
 fn to_line(reply: &Reply) -> Vec<u8> {

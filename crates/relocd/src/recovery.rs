@@ -1,14 +1,15 @@
 //! A daemon that starts carries on where the last one ended: the journal says where that was.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use domain::DomainConfig;
 use domain::GuestKind;
 use peer::handoff::{destination, source};
+use toolstack::DomainState;
 use tracing::Instrument;
 
 use crate::{
-    blocking::blocking,
+    blocking::{blocking, patiently},
     host::Host,
     incoming::{self, Incoming},
     journal::{Direction, Entry, JournalError},
@@ -24,7 +25,7 @@ pub async fn recover(host: &Arc<Host>) -> Result<(), JournalError> {
     let journal = host.journal.clone();
     let keep = host.config().journal_keep;
     let (entries, faults) = blocking(move || {
-        if let Err(error) = journal.expire(keep, is_over) {
+        if let Err(error) = journal.expire(|entry| is_over(entry).then(|| keep_for(entry, keep))) {
             tracing::warn!(%error, "old records could not be removed");
         }
         journal.all()
@@ -44,6 +45,17 @@ pub async fn recover(host: &Arc<Host>) -> Result<(), JournalError> {
         }
     }
     Ok(())
+}
+
+/// A source that was down, or cut off, may ask late whether its domain has run here, and it resumes an old copy if nobody remembers.
+const KEEP_RUNNING: Duration = Duration::from_secs(5 * 365 * 86400);
+
+fn keep_for(entry: &Entry, keep: Duration) -> Duration {
+    if entry.direction == Direction::In && entry.state == destination::State::Running.name() {
+        keep.max(KEEP_RUNNING)
+    } else {
+        keep
+    }
 }
 
 /// Whether nothing is left to do for a record.
@@ -79,7 +91,7 @@ async fn outgoing(host: &Arc<Host>, entry: Entry) {
     let Some(booked) = book(host, &entry, None) else { return };
     booked.relocation.stage("recovering");
     let (toolstack, uuid, id) = (Arc::clone(&host.toolstack), entry.uuid, entry.id);
-    let departed = match blocking(move || toolstack.find_departed(uuid, id)).await {
+    let departed = match patiently(move || toolstack.find_departed(uuid, id)).await {
         Ok(departed) => departed,
         Err(error) => {
             tracing::error!(%error, "the toolstack can't say whether the domain is here: left alone until the next start");
@@ -113,13 +125,19 @@ async fn outgoing(host: &Arc<Host>, entry: Entry) {
 
 async fn arriving(host: &Arc<Host>, mut entry: Entry) {
     let (toolstack, uuid, id) = (Arc::clone(&host.toolstack), entry.uuid, entry.id);
-    let found = blocking(move || {
+    let found = patiently(move || {
         let arrived = toolstack.find_arrived(uuid, id)?;
-        // The unpause may have come just before the crash.
+        // The unpause may have come just before the crash. A copy that is suspended has not run here: it departs, perhaps to this very host.
         let running = toolstack
             .domains()?
             .into_iter()
-            .find(|domain| domain.uuid == uuid)
+            .find(|domain| {
+                domain.uuid == uuid
+                    && !matches!(
+                        domain.state,
+                        DomainState::Suspended | DomainState::Arriving | DomainState::Unknown
+                    )
+            })
             .map(|domain| domain.id);
         Ok::<_, toolstack::ToolstackError>((arrived, running))
     })
@@ -150,7 +168,8 @@ async fn arriving(host: &Arc<Host>, mut entry: Entry) {
         incoming.lost(reason);
         booked.relocation.stage("lost");
         booked.relocation.note(reason);
-        // Stays in the books, to answer the source, for as long as the daemon runs.
+        // Stays in the books, to answer the source, for as long as the daemon runs; the domain may come here again.
+        booked.relocation.end();
         std::mem::forget(booked);
         return;
     }
@@ -167,4 +186,25 @@ async fn arriving(host: &Arc<Host>, mut entry: Entry) {
         drop(booked);
     };
     tokio::spawn(carry_on.in_current_span());
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn that_a_domain_has_run_here_is_remembered_longest() {
+        let entry = |direction, state| Entry::new(Uuid::new_v4(), direction, "web", Uuid::new_v4(), "", "live", state);
+        let day = Duration::from_secs(86400);
+        assert_eq!(keep_for(&entry(Direction::In, "running"), day), KEEP_RUNNING);
+        assert_eq!(keep_for(&entry(Direction::In, "discarded"), day), day);
+        assert_eq!(keep_for(&entry(Direction::Out, "destroyed"), day), day);
+        assert_eq!(
+            keep_for(&entry(Direction::In, "running"), KEEP_RUNNING * 2),
+            KEEP_RUNNING * 2
+        );
+        assert!(!is_over(&entry(Direction::In, "committed")) && is_over(&entry(Direction::In, "running")));
+    }
 }

@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use domain::DomainConfig;
@@ -49,6 +52,8 @@ pub struct Relocation {
     pub operator: watch::Sender<Option<Decision>>,
     /// The destination's handoff, for those who ask for the outcome.
     pub incoming: Option<Arc<Incoming>>,
+    /// Set by [`Relocation::end`].
+    pub over: AtomicBool,
 }
 
 impl Relocation {
@@ -69,7 +74,17 @@ impl Relocation {
             detail: Mutex::new(None),
             operator: watch::Sender::new(None),
             incoming: None,
+            over: AtomicBool::new(false),
         }
+    }
+
+    /// Nothing is left to do but to tell the other end, which may take its time to listen: no longer in the way of others.
+    pub fn end(&self) {
+        self.over.store(true, Ordering::SeqCst);
+    }
+
+    fn is_in_the_way(&self) -> bool {
+        !self.over.load(Ordering::SeqCst)
     }
 
     /// Keeps something for those who ask for the status.
@@ -146,7 +161,7 @@ impl Relocations {
             return Err(Conflict::Stopping);
         }
         let direction = relocation.direction;
-        let alike = |other: &&Arc<Relocation>| other.direction == direction;
+        let alike = |other: &&Arc<Relocation>| other.direction == direction && other.is_in_the_way();
         let count = running.relocations.values().filter(alike).count();
         if count >= limit {
             let direction = match direction {
@@ -191,6 +206,7 @@ impl Relocations {
         lock(&self.running)
             .relocations
             .values()
+            .filter(|relocation| relocation.is_in_the_way())
             .map(|relocation| relocation.reserved_kib)
             .sum()
     }

@@ -1,4 +1,5 @@
 //! The dialect against pairs that the historical parser produced (xend 4.0 to 4.4), and the properties of the codec.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use proptest::prelude::*;
 use sxp::{Limits, Reader, Sexp, atom, from_sexp, read_all, to_bytes, to_sexp};

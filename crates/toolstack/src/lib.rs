@@ -43,6 +43,8 @@ pub enum DomainState {
     Crashed,
     /// On its way out (`d`).
     Dying,
+    /// There, but what it does can't be told: it does not answer.
+    Unknown,
 }
 
 impl DomainState {
@@ -55,6 +57,7 @@ impl DomainState {
             DomainState::Suspended => "---s--",
             DomainState::Crashed => "----c-",
             DomainState::Dying => "-----d",
+            DomainState::Unknown => "------",
         }
     }
 }

@@ -191,6 +191,9 @@ pub(crate) struct MigrateArgs {
     /// Answer with one JSON object, without progress.
     #[arg(long)]
     pub(crate) json: bool,
+    /// Show progress on standard error although the answer is JSON.
+    #[arg(long, requires = "json")]
+    pub(crate) progress: bool,
     /// The domain's name or number.
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     pub(crate) domain: String,

@@ -65,6 +65,15 @@ fn progress_then_success() {
     let object: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(object["migrated"]["downtime-ms"], 23.0);
     assert_eq!(text(&output.stderr), "");
+    let (_, output) = Daemon::saying(talk(&[progress("copying", 1), migrated()])).run(&[
+        "migrate",
+        "--json",
+        "--progress",
+        "web",
+        "b",
+    ]);
+    assert!(serde_json::from_slice::<serde_json::Value>(&output.stdout).is_ok());
+    assert!(text(&output.stderr).contains("copying"), "{}", text(&output.stderr));
 }
 
 #[test]

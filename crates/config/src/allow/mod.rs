@@ -112,12 +112,26 @@ impl Entry {
         matches!(self.matcher, Matcher::Pattern { names: true, .. })
     }
 
+    /// Whether an expression has no letter of its own, such as `^10\.1\.`: it means addresses, and whoever runs a zone could name a host
+    /// `10.1.2.example.com`.
+    fn is_about_addresses(&self) -> bool {
+        let mut escaped = false;
+        !self.text.chars().any(|character| {
+            let letter = character.is_alphabetic() && !escaped;
+            escaped = character == '\\' && !escaped;
+            letter
+        })
+    }
+
     fn check(&self, address: IpAddr, address_text: &str, names: &[String]) -> Option<AllowedBy> {
         match &self.matcher {
             Matcher::Network(network) => network.contains(&address).then_some(AllowedBy::Address),
             Matcher::Pattern { pattern, loopback, .. } => {
                 if (*loopback && address.is_loopback()) || pattern.matches(address_text) {
                     return Some(AllowedBy::Address);
+                }
+                if self.is_about_addresses() {
+                    return None;
                 }
                 let name = names.iter().find(|name| pattern.matches(name))?;
                 Some(AllowedBy::Name(name.clone()))

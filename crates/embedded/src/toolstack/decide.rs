@@ -43,6 +43,8 @@ impl DepartedMachine {
     fn decide(mut self: Box<Self>, command: &Command) -> Result<(), Undone<dyn Departed>> {
         match order(&mut self.line, command) {
             Ok(()) => Ok(()),
+            // A machine that was told to end, and has gone without an answer, has ended.
+            Err(error) if matches!(command, Command::Destroy) && error.is_gone() => Ok(()),
             Err(error) => {
                 let error = failed(self.id, &error);
                 Err(Undone { error, domain: self })
@@ -90,6 +92,7 @@ impl Arrived for ArrivedMachine {
     fn discard(mut self: Box<Self>) -> Result<(), Undone<dyn Arrived>> {
         match order(&mut self.line, &Command::Destroy) {
             Ok(()) => Ok(()),
+            Err(error) if error.is_gone() => Ok(()),
             Err(error) => Err(undone(error, self)),
         }
     }

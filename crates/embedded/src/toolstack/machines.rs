@@ -81,8 +81,11 @@ impl Machines {
                 continue;
             };
             // One that is being made or cleared away has none.
-            let Ok(text) = fs::read(entry.path().join("config.sxp")) else {
-                continue;
+            let text = match fs::read(entry.path().join("config.sxp")) {
+                Ok(text) => text,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                // Not to be able to look is not to see nothing.
+                Err(error) => return Err(reading()(error)),
             };
             match parse_config(&text) {
                 Ok(config) => machines.push((id, config)),
@@ -93,27 +96,36 @@ impl Machines {
         Ok(machines)
     }
 
-    /// All machines that answer. What does not is cleared away.
-    pub(super) fn all(&self) -> Result<Vec<Found>> {
+    /// The machines of a domain. An error if one does not answer: what it would say is not known.
+    pub(super) fn of(&self, uuid: Uuid) -> Result<Vec<Found>> {
         let mut found = Vec::new();
         for (id, config) in self.configs()? {
-            found.extend(self.ask(id, config));
+            if config.uuid == uuid {
+                found.extend(self.ask(id, config)?);
+            }
         }
         Ok(found)
     }
 
     pub(super) fn find(&self, id: DomainId) -> Result<Option<Found>> {
         let config = self.configs()?.into_iter().find(|(other, _)| *other == id);
-        Ok(config.and_then(|(id, config)| self.ask(id, config)))
+        config.map_or(Ok(None), |(id, config)| self.ask(id, config))
     }
 
-    fn ask(&self, id: DomainId, config: DomainConfig) -> Option<Found> {
+    /// A machine's phase; `None` if its process has ended.
+    ///
+    /// # Errors
+    /// If it is there, or may be, and does not answer.
+    pub(super) fn ask(&self, id: DomainId, config: DomainConfig) -> Result<Option<Found>> {
         let path = self.path(id);
         let stream = match connect(&path) {
             Ok(stream) => stream,
             Err(error) => {
+                if !matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) {
+                    return Err(ToolstackError::io(format!("asking domain {id}"))(error));
+                }
                 self.clear(&path, &error);
-                return None;
+                return Ok(None);
             }
         };
         let mut line = Line::new(stream);
@@ -126,7 +138,7 @@ impl Machines {
                 suspended_microseconds,
             }) => {
                 let suspended = Duration::from_micros(suspended_microseconds);
-                Some(Found {
+                Ok(Some(Found {
                     id,
                     config,
                     line,
@@ -134,11 +146,15 @@ impl Machines {
                     waiting,
                     cpu_microseconds,
                     suspended,
-                })
+                }))
             }
+            // It has ended since the connection was made.
+            Err(error) if error.is_gone() => Ok(None),
             other => {
                 tracing::warn!(id, ?other, "a machine does not answer");
-                None
+                Err(ToolstackError::Failed(format!(
+                    "the machine of domain {id} does not answer"
+                )))
             }
         }
     }
@@ -185,18 +201,25 @@ impl Machines {
     }
 
     fn check_name(&self, config: &DomainConfig, relocation: Option<Uuid>) -> Result<()> {
-        for other in self.all()? {
-            // The same domain on its way from this host to this host.
-            let itself = match other.phase {
-                Phase::Departing { relocation: held, .. } | Phase::Suspended { relocation: held, .. } => {
-                    relocation == Some(held)
-                }
-                _ => false,
+        for (id, other) in self.configs()? {
+            if other.name != config.name && other.uuid != config.uuid {
+                continue;
+            }
+            // The same domain on its way from this host to this host. One that does not answer has its name all the same.
+            let itself = match self.ask(id, other) {
+                Ok(None) => true,
+                Ok(Some(found)) => match found.phase {
+                    Phase::Departing { relocation: held, .. } | Phase::Suspended { relocation: held, .. } => {
+                        relocation == Some(held)
+                    }
+                    _ => false,
+                },
+                Err(_) => false,
             };
-            if !itself && (other.config.name == config.name || other.config.uuid == config.uuid) {
+            if !itself {
                 return Err(ToolstackError::NameTaken {
                     name: config.name.clone(),
-                    id: other.id,
+                    id,
                 });
             }
         }
@@ -212,7 +235,10 @@ impl Machines {
             .unwrap_or(1);
         let highest = self.configs()?.last().map_or(0, |(id, _)| *id);
         let id = last.max(highest.saturating_add(1));
-        fs::write(&path, format!("{}\n", id.saturating_add(1)))
+        // Beside it first: on a full disk the old one must not be lost.
+        let new = path.with_extension("new");
+        fs::write(&new, format!("{}\n", id.saturating_add(1)))
+            .and_then(|()| fs::rename(&new, &path))
             .map_err(ToolstackError::io(format!("writing {}", path.display())))?;
         Ok(id)
     }

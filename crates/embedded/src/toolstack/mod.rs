@@ -4,7 +4,13 @@ mod arrive;
 mod decide;
 mod machines;
 
-use std::{io::Write, os::unix::net::UnixStream, path::PathBuf, time::Duration};
+use std::{
+    io::Write,
+    os::unix::net::UnixStream,
+    path::PathBuf,
+    thread,
+    time::{Duration, Instant},
+};
 
 use domain::{DomainConfig, GuestKind, HostFacts};
 use image::{DomainHeader, ImageSink, Item, record::RecordType};
@@ -27,6 +33,9 @@ use crate::{
 };
 use decide::{ArrivedMachine, DepartedMachine};
 use machines::{Found, Machines};
+
+/// How long the last orders of a daemon that has died may take to reach a machine.
+const ON_ITS_WAY: Duration = Duration::from_secs(3);
 
 /// Runs domains as software machines, each in a process of its own.
 pub struct Embedded {
@@ -53,6 +62,28 @@ impl Embedded {
 
     fn find(&self, id: DomainId) -> Result<Found> {
         self.machines.find(id)?.ok_or(ToolstackError::NoDomain(id))
+    }
+
+    /// A machine in a phase that only a decision ends. The last orders of a daemon that has just died may still be on their way to a machine that is
+    /// about to get there: as long as there is such a one, its end or its arrival is waited for.
+    fn find_settled(
+        &self,
+        uuid: Uuid,
+        is_on_its_way: impl Fn(Phase) -> bool,
+        is_settled: impl Fn(Phase) -> bool,
+    ) -> Result<Option<Found>> {
+        let begun = Instant::now();
+        loop {
+            let mut machines = self.machines.of(uuid)?;
+            if let Some(at) = machines.iter().position(|found| is_settled(found.phase)) {
+                return Ok(Some(machines.swap_remove(at)));
+            }
+            // One that has not been told for so long won't be any more: it goes its own way.
+            if !machines.iter().any(|found| is_on_its_way(found.phase)) || begun.elapsed() > ON_ITS_WAY {
+                return Ok(None);
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
     }
 
     fn tell(&self, id: DomainId, what: &'static str, command: &Command) -> Result<()> {
@@ -109,7 +140,14 @@ impl Toolstack for Embedded {
     }
 
     fn domains(&self) -> Result<Vec<Domain>> {
-        Ok(self.machines.all()?.iter().map(Found::domain).collect())
+        let mut domains = Vec::new();
+        for (id, config) in self.machines.configs()? {
+            match self.machines.ask(id, config.clone()) {
+                Ok(found) => domains.extend(found.as_ref().map(Found::domain)),
+                Err(_) => domains.push(silent(id, config)),
+            }
+        }
+        Ok(domains)
     }
 
     fn config(&self, id: DomainId) -> Result<DomainConfig> {
@@ -169,22 +207,17 @@ impl Toolstack for Embedded {
     }
 
     fn find_departed(&self, uuid: Uuid, relocation: Uuid) -> Result<Option<Box<dyn Departed>>> {
-        let is = |phase: Phase| matches!(phase, Phase::Suspended { relocation: held, .. } if held == relocation);
-        let found = self
-            .machines
-            .all()?
-            .into_iter()
-            .find(|found| found.config.uuid == uuid && is(found.phase));
+        let is_on_its_way = |phase| matches!(phase, Phase::Departing { relocation: held, .. } if held == relocation);
+        let is = |phase| matches!(phase, Phase::Suspended { relocation: held, .. } if held == relocation);
+        let found = self.find_settled(uuid, is_on_its_way, is)?;
         Ok(found
             .map(|found| Box::new(DepartedMachine::found(found.id, found.line, found.suspended)) as Box<dyn Departed>))
     }
 
     fn find_arrived(&self, uuid: Uuid, relocation: Uuid) -> Result<Option<Box<dyn Arrived>>> {
-        let found = self
-            .machines
-            .all()?
-            .into_iter()
-            .find(|found| found.config.uuid == uuid && found.phase == Phase::Arrived { relocation });
+        let is_on_its_way = |phase| matches!(phase, Phase::Building { relocation: held } if held == Some(relocation));
+        let is = |phase| phase == Phase::Arrived { relocation };
+        let found = self.find_settled(uuid, is_on_its_way, is)?;
         Ok(found.map(|found| {
             Box::new(ArrivedMachine {
                 id: found.id,
@@ -246,6 +279,19 @@ fn load(line: &mut Line, state: &VcpuState) -> std::result::Result<(), ProtocolE
     match line.receive()? {
         crate::protocol::Answer::Done => Ok(()),
         other => Err(ProtocolError::Syntax(format!("unexpected answer {other:?}"))),
+    }
+}
+
+/// A domain whose machine does not answer.
+fn silent(id: DomainId, config: DomainConfig) -> Domain {
+    Domain {
+        id,
+        name: config.name,
+        uuid: config.uuid,
+        memory_kib: config.memory_kib,
+        vcpus: config.vcpus,
+        state: DomainState::Unknown,
+        cpu_time: Duration::ZERO,
     }
 }
 

@@ -1,6 +1,6 @@
 //! The destination's side of the handoff.
 
-use super::WrongMove;
+use super::{AfterWrite, Written, WrongMove};
 
 /// Where the destination stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -13,6 +13,9 @@ pub enum State {
     Deciding,
     /// The commit is on disk: the domain is ours, and is to be run.
     Committed,
+    /// The write of the commit failed half-way: after a crash the journal may say `committed` or not. What has arrived is to be discarded, but
+    /// nothing is touched and nothing is said before the journal says so. The record written in this state says `discarding`.
+    Withdrawing,
     /// What has arrived is to be discarded. No commit will be taken any more.
     Discarding,
     /// The domain runs, or ran. Over.
@@ -29,6 +32,7 @@ impl State {
             State::Loaded => "loaded",
             State::Deciding => "deciding",
             State::Committed => "committed",
+            State::Withdrawing => "withdrawing",
             State::Discarding => "discarding",
             State::Running => "running",
             State::Discarded => "discarded",
@@ -42,6 +46,7 @@ impl State {
             State::Loaded,
             State::Deciding,
             State::Committed,
+            State::Withdrawing,
             State::Discarding,
             State::Running,
             State::Discarded,
@@ -67,8 +72,12 @@ pub enum Event {
     Commit,
     /// The commit is in the journal, synced.
     CommitJournalled,
-    /// The commit could not be written to the journal.
+    /// The commit could not be written to the journal: the record before it stands.
     CommitNotJournalled,
+    /// The commit was written to the journal but not synced: it may be on disk or not.
+    CommitInDoubt,
+    /// The journal says `discarding` where it may have said `committed`.
+    Withdrawn,
     /// The source asked for the outcome on another connection.
     Asked,
     /// The domain runs.
@@ -80,8 +89,7 @@ pub enum Event {
 /// What the daemon is to do, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Command {
-    /// Write the state to the journal, synced; answered by [`Event::CommitJournalled`] or [`Event::CommitNotJournalled`] when the state is [`State::Deciding`].
-    /// The record written in that state says `committed`.
+    /// Write [`Destination::record`] to the journal, synced; then do what [`Destination::written`] says.
     Journal,
     /// Say `(loaded)`.
     SendLoaded,
@@ -93,7 +101,7 @@ pub enum Command {
     Discard,
     /// Answer the question for the outcome: pending.
     AnswerPending,
-    /// Answer the question for the outcome: discarded. Only ever after the journal says so.
+    /// Answer the question for the outcome: discarded. Only ever when no record that says `committed` can be on disk, now or after a crash.
     AnswerDiscarded,
     /// Answer the question for the outcome: running.
     AnswerRunning,
@@ -122,13 +130,37 @@ impl Destination {
     /// After a restart: what the journal says, and what is to be done now.
     pub fn recover(journal: State) -> (Destination, Vec<Command>) {
         let (state, commands) = match journal {
-            State::Receiving | State::Loaded | State::Deciding | State::Discarding => {
+            State::Receiving | State::Loaded | State::Deciding | State::Withdrawing | State::Discarding => {
                 (State::Discarding, vec![Command::Journal, Command::Discard])
             }
             State::Committed => (State::Committed, vec![Command::Unpause]),
             State::Running | State::Discarded => (journal, vec![]),
         };
         (Destination { state }, commands)
+    }
+
+    /// What [`Command::Journal`] writes.
+    pub fn record(&self) -> State {
+        match self.state {
+            State::Deciding => State::Committed,
+            State::Withdrawing => State::Discarding,
+            state => state,
+        }
+    }
+
+    /// What follows [`Command::Journal`].
+    pub fn written(&self, written: Written) -> AfterWrite<Event> {
+        match (self.state, written) {
+            (State::Deciding, Written::Synced) => AfterWrite::Feed(Event::CommitJournalled),
+            (State::Deciding, Written::Failed) => AfterWrite::Feed(Event::CommitNotJournalled),
+            (State::Deciding, Written::Unsynced) => AfterWrite::Feed(Event::CommitInDoubt),
+            (State::Withdrawing, Written::Synced) => AfterWrite::Feed(Event::Withdrawn),
+            // Nobody is left to answer the question for the outcome but the journal, once it is over.
+            (State::Withdrawing | State::Running | State::Discarded, Written::Failed | Written::Unsynced) => {
+                AfterWrite::Again
+            }
+            _ => AfterWrite::CarryOn,
+        }
     }
 
     /// Takes an event.
@@ -151,15 +183,19 @@ impl Destination {
             (State::Deciding, Event::CommitNotJournalled) => {
                 (State::Discarding, vec![Command::Journal, Command::Discard])
             }
+            (State::Deciding, Event::CommitInDoubt) => (State::Withdrawing, vec![Command::Journal]),
+            (State::Withdrawing, Event::Withdrawn) => (State::Discarding, vec![Command::Discard]),
             (State::Committed, Event::DidUnpause) => (State::Running, vec![Command::Journal, Command::SendRunning]),
             (State::Discarding, Event::DidDiscard) => (State::Discarded, vec![Command::Journal]),
-            (state @ (State::Deciding | State::Committed), Event::Asked) => (state, vec![Command::AnswerPending]),
+            (state @ (State::Deciding | State::Committed | State::Withdrawing), Event::Asked) => {
+                (state, vec![Command::AnswerPending])
+            }
             (state @ State::Running, Event::Asked) => (state, vec![Command::AnswerRunning]),
             (state @ (State::Discarding | State::Discarded), Event::Asked) => (state, vec![Command::AnswerDiscarded]),
             // Late news of a connection that nobody needs any more.
             (state @ (State::Discarding | State::Discarded | State::Running), Event::Failed) => (state, vec![]),
             // The commit is on disk or on its way there: a lost connection changes nothing.
-            (state @ (State::Deciding | State::Committed), Event::Failed) => (state, vec![]),
+            (state @ (State::Deciding | State::Committed | State::Withdrawing), Event::Failed) => (state, vec![]),
             (state, event) => {
                 return Err(WrongMove {
                     state: state.name(),
@@ -180,6 +216,8 @@ impl Event {
             Event::Commit => "commit",
             Event::CommitJournalled => "commit journalled",
             Event::CommitNotJournalled => "commit not journalled",
+            Event::CommitInDoubt => "commit not synced",
+            Event::Withdrawn => "withdrawn",
             Event::Asked => "asked for the outcome",
             Event::DidUnpause => "unpaused",
             Event::DidDiscard => "discarded",

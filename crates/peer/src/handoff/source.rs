@@ -1,6 +1,6 @@
 //! The source's side of the handoff.
 
-use super::WrongMove;
+use super::{AfterWrite, Written, WrongMove};
 
 /// Where the source stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -65,7 +65,7 @@ pub enum Event {
     Failed,
     /// The commit is in the journal, synced.
     CommitJournalled,
-    /// The commit could not be written to the journal.
+    /// The commit could not be written to the journal, or may not be on disk. It has not been said.
     CommitNotJournalled,
     /// The destination said `(running ...)`, on the first connection or as an outcome.
     Running,
@@ -86,8 +86,7 @@ pub enum Event {
 /// What the daemon is to do, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Command {
-    /// Write the state to the journal, synced; answered by [`Event::CommitJournalled`] or [`Event::CommitNotJournalled`] when the state is [`State::Deciding`].
-    /// The record written in that state says `committed`.
+    /// Write [`Source::record`] to the journal, synced; then do what [`Source::written`] says.
     Journal,
     /// Say `(commit)` to the destination. Never before the commit is on disk.
     SendCommit,
@@ -128,6 +127,25 @@ impl Source {
             State::Resumed | State::Destroyed => (journal, vec![]),
         };
         (Source { state }, commands)
+    }
+
+    /// What [`Command::Journal`] writes.
+    pub fn record(&self) -> State {
+        match self.state {
+            State::Deciding => State::Committed,
+            state => state,
+        }
+    }
+
+    /// What follows [`Command::Journal`].
+    ///
+    /// Only the commit's record decides anything: where a later one is missing, a restart asks for the outcome again and hears the same.
+    pub fn written(&self, written: Written) -> AfterWrite<Event> {
+        match (self.state, written) {
+            (State::Deciding, Written::Synced) => AfterWrite::Feed(Event::CommitJournalled),
+            (State::Deciding, Written::Failed | Written::Unsynced) => AfterWrite::Feed(Event::CommitNotJournalled),
+            _ => AfterWrite::CarryOn,
+        }
     }
 
     /// Takes an event.

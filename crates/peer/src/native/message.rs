@@ -91,6 +91,9 @@ pub struct Relocate {
 pub struct OutcomeQuery {
     /// The relocation.
     pub id: Uuid,
+    /// The domain, for a destination that has lost its record of the relocation: it looks for the domain itself then.
+    #[serde(default)]
+    pub uuid: Option<Uuid>,
 }
 
 /// How a relocation ended, as its destination knows it.
@@ -102,7 +105,8 @@ pub enum Outcome {
         /// Its number there; 0 if it has ended since.
         domid: u32,
     },
-    /// The destination never had the commit, has discarded what it had, and will never run it. Also the answer for a relocation that it never heard of.
+    /// The destination never had the commit, has discarded what it had, and will never run it. Also the answer for a relocation that it has no record of,
+    /// if the domain is not there either.
     Discarded,
     /// The destination has the commit and is about to run the domain: ask again.
     Pending,
@@ -133,6 +137,21 @@ pub enum Reply {
     },
     /// `(err (type T) (value V))`.
     Err(Refused),
+}
+
+/// Characters of a peer's text at most.
+const MAX_TEXT: usize = 1000;
+
+/// A peer's text for logs, records and terminals: of bounded length, and without control characters.
+pub fn plain_text(text: &str) -> String {
+    let plain = |character: char| {
+        if character.is_control() {
+            char::REPLACEMENT_CHARACTER
+        } else {
+            character
+        }
+    };
+    text.chars().take(MAX_TEXT).map(plain).collect()
 }
 
 /// A refusal, or a failure, as the peer put it.
@@ -256,9 +275,13 @@ fn parse(value: &Sexp) -> Result<Reply, String> {
                 Some(Sexp::Atom(Atom::S(text))) if text == "hello" => Ok(Reply::Hello(fields(inner)?)),
                 Some(Sexp::Atom(Atom::S(text))) if text == "outcome" => {
                     let outcome = inner.get(1).ok_or("outcome without a value")?;
-                    sxp::from_sexp(outcome)
-                        .map(Reply::Outcome)
-                        .map_err(|error| error.to_string())
+                    let outcome = match sxp::from_sexp(outcome).map_err(|error| error.to_string())? {
+                        Outcome::Lost { reason } => Outcome::Lost {
+                            reason: plain_text(&reason),
+                        },
+                        outcome => outcome,
+                    };
+                    Ok(Reply::Outcome(outcome))
                 }
                 _ => Err("an ok that was not asked for".to_owned()),
             },
@@ -283,8 +306,8 @@ fn parse(value: &Sexp) -> Result<Reply, String> {
             }
             fields::<Err>(list).map(|err| {
                 Reply::Err(Refused {
-                    word: err.r#type,
-                    text: err.value,
+                    word: plain_text(&err.r#type),
+                    text: plain_text(&err.value),
                 })
             })
         }

@@ -8,6 +8,7 @@ use image::{
 
 use super::{
     frame::{Digest, HEADER, Header, Kind, MAX_PAYLOAD, MAX_RECORD},
+    message::plain_text,
     pages,
 };
 
@@ -306,7 +307,7 @@ impl<R: Read> ImageSource for FrameSource<R> {
                 let text = self.payload.get(..header.length).unwrap_or_default();
                 return Err(ImageError::Peer(format!(
                     "the source gave up: {}",
-                    String::from_utf8_lossy(text)
+                    plain_text(&String::from_utf8_lossy(text))
                 )));
             }
         };

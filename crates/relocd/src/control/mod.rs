@@ -49,10 +49,14 @@ async fn operator(host: Arc<Host>, mut stream: UnixStream) {
         let _ = send(&mut stream, &Reply::Err(failure)).await;
         return;
     }
+    let mut answering = None;
     let reply = match timeout(REQUEST_TIME, read_request(&mut stream)).await {
         Err(_) => Err(failure::simple("request", "no request came in time")),
         Ok(Err(failure)) => Err(failure),
-        Ok(Ok(Request::Migrate(order))) => migrate::migrate(&host, &mut stream, order).await,
+        Ok(Ok(Request::Migrate(order))) => {
+            answering = Some(Arc::clone(&host.answering));
+            migrate::migrate(&host, &mut stream, order).await
+        }
         Ok(Ok(Request::Console { domain })) => match console::console(&host, &mut stream, &domain).await {
             Ok(()) => return,
             Err(failure) => Err(failure),
@@ -63,6 +67,7 @@ async fn operator(host: Arc<Host>, mut stream: UnixStream) {
     if let Err(error) = send(&mut stream, &reply).await {
         tracing::debug!(%error, "the operator did not wait for the answer");
     }
+    drop(answering);
 }
 
 async fn read_request(stream: &mut UnixStream) -> Result<Request, Failure> {

@@ -176,13 +176,12 @@ impl Daemon {
     }
 
     /// Runs `xm migrate`, with its progress for everyone to see.
-    pub(super) fn migrate(&self, to: &Daemon, live: bool) -> Result<Migrated, DemoError> {
+    pub(super) fn migrate(&self, to: &Daemon, options: &[&str]) -> Result<Migrated, DemoError> {
         self.interrupt.check()?;
         let port = to.port.to_string();
-        let mut arguments = vec!["migrate", "--json", "-p", &port, "web", to.address];
-        if live {
-            arguments.insert(1, "-l");
-        }
+        let mut arguments = vec!["migrate", "--json", "--progress", "-p", &port];
+        arguments.extend(options);
+        arguments.extend(["web", to.address]);
         let output = self
             .command(&arguments)
             .stderr(Stdio::inherit())

@@ -129,7 +129,7 @@ impl Demo {
 
     fn play(&mut self, memory: u64, dirty: u64) -> Result<(), DemoError> {
         let config = self.directory.0.join("web.cfg");
-        let text = format!("name = \"web\"\nmemory = {memory}\nextra = \"dirty={dirty} verify=200\"\n");
+        let text = format!("name = \"web\"\nmemory = {memory}\nextra = \"dirty={dirty} verify=200 fill=random\"\n");
         fs::write(&config, &text).map_err(io_error(format!("writing {}", config.display())))?;
         println!(
             "\nA domain that dirties {dirty} MB/s and checks all of its memory, over and over. web.cfg:\n{}",
@@ -143,10 +143,15 @@ impl Demo {
         drop(console);
 
         let mut rows = Vec::new();
-        for (way, from, to, live) in [("A to B", &self.a, &self.b, true), ("B to A", &self.b, &self.a, false)] {
-            let option = if live { "-l " } else { "" };
-            println!("\n{}# xm migrate {option}web {}", from.name, to.address);
-            let moved = from.migrate(to, live)?;
+        // Live as over a gigabit link, so that there is something to see of it.
+        let live = &["-l", "--bandwidth", "1Gbit"][..];
+        for (way, from, to, options) in [("A to B", &self.a, &self.b, live), ("B to A", &self.b, &self.a, &[])] {
+            println!(
+                "\n{}# xm migrate {}",
+                from.name,
+                [options, &["web", to.address]].concat().join(" ")
+            );
+            let moved = from.migrate(to, options)?;
             println!("{}# xm list", to.name);
             to.xm(&["list"])?;
             println!("{}# xm console web", to.name);

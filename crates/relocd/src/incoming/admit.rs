@@ -1,9 +1,14 @@
 //! Whether an arriving domain is taken: every check that can be made before anything stops at the source.
 
-use std::sync::Arc;
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use domain::{DomainConfig, HostFacts, admission};
-use peer::native::message::{Refused, Relocate};
+use nix::ifaddrs::{InterfaceAddress, getifaddrs};
+use peer::native::message::{Refused, Relocate, plain_text};
+use toolstack::DEPARTING_PREFIX;
 
 use super::Incoming;
 use crate::{
@@ -34,7 +39,8 @@ pub enum Admitted {
 fn refused(word: &str, text: impl Into<String>) -> Refused {
     Refused {
         word: word.to_owned(),
-        text: text.into(),
+        // Of the peer's words some are in it: its names, its facts.
+        text: plain_text(&text.into()),
     }
 }
 
@@ -83,7 +89,7 @@ pub async fn admit(host: &Arc<Host>, request: &Relocate, peer: &str) -> Result<A
             };
             refused(word, conflict.to_string())
         })?;
-    check_names(host, request, &config).await?;
+    check_names(host, request, &config, peer).await?;
     let here = facts(host).await?;
     let reserved = host.relocations.reserved_kib().saturating_sub(needed);
     if let Some(most) = limits.max_arriving_kib
@@ -99,7 +105,7 @@ pub async fn admit(host: &Arc<Host>, request: &Relocate, peer: &str) -> Result<A
     }
     let journal = host.journal.clone();
     let mut entry = entry;
-    blocking(move || journal.write(&mut entry))
+    blocking(move || journal.begin(&mut entry))
         .await
         .map_err(|error| refused("journal", error.to_string()))?;
     Ok(Admitted::Ready(Box::new(Ready {
@@ -109,11 +115,34 @@ pub async fn admit(host: &Arc<Host>, request: &Relocate, peer: &str) -> Result<A
     })))
 }
 
+/// Whether a peer (address and port) is this host itself.
+fn is_this_host(peer: &str) -> bool {
+    let Ok(peer) = peer.parse::<SocketAddr>() else {
+        return false;
+    };
+    let address = peer.ip().to_canonical();
+    let ours = |interface: InterfaceAddress| {
+        let ours = interface.address?;
+        let v4 = ours.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
+        v4.or_else(|| ours.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
+    };
+    address.is_loopback() || getifaddrs().is_ok_and(|mut all| all.any(|interface| ours(interface) == Some(address)))
+}
+
 /// Name and identity must be free; the domain itself does not count when it relocates to the host that it is on.
-async fn check_names(host: &Arc<Host>, request: &Relocate, config: &DomainConfig) -> Result<(), Refused> {
+async fn check_names(host: &Arc<Host>, request: &Relocate, config: &DomainConfig, peer: &str) -> Result<(), Refused> {
+    if config.name.parse::<u32>().is_ok() || config.name == "Domain-0" || config.name.starts_with(DEPARTING_PREFIX) {
+        let text = format!(
+            "a domain can't have the name '{}' here: it would be taken for something else",
+            config.name
+        );
+        return Err(refused("config", text));
+    }
+    // A destination elsewhere knows the identity as well, and may not use it to bring in a second one.
     let own = host
         .relocations
         .find(request.id, Direction::Out)
+        .filter(|_| is_this_host(peer))
         .and_then(|relocation| relocation.domid);
     let toolstack = Arc::clone(&host.toolstack);
     let domains = blocking(move || toolstack.domains())

@@ -12,6 +12,7 @@ use peer::{
 use toolstack::{Arrived, ToolstackError};
 
 use crate::{
+    fault,
     journal::{Entry, Journal},
     relocations::lock,
 };
@@ -43,6 +44,9 @@ struct Inner {
     journal: Journal,
     pending: Vec<Command>,
     lost: Option<String>,
+    unwritten: bool,
+    /// The commit's record may be on disk in spite of an error, and no later one has replaced it.
+    perhaps_committed: bool,
 }
 
 impl std::fmt::Debug for Incoming {
@@ -67,6 +71,8 @@ impl Incoming {
                 journal,
                 pending: Vec::new(),
                 lost: None,
+                unwritten: false,
+                perhaps_committed: false,
             }),
         }
     }
@@ -82,6 +88,8 @@ impl Incoming {
                 journal,
                 pending,
                 lost: None,
+                unwritten: false,
+                perhaps_committed: false,
             }),
         })
     }
@@ -98,6 +106,17 @@ impl Incoming {
     /// Keeps what happened for the journal's next record.
     pub fn note(&self, detail: impl Into<String>) {
         self.lock().entry.detail = Some(detail.into());
+    }
+
+    /// The last record, if the disk has an older one.
+    pub fn unwritten(&self) -> Option<(Journal, Entry)> {
+        let inner = self.lock();
+        inner.unwritten.then(|| (inner.journal.clone(), inner.entry.clone()))
+    }
+
+    /// What happened, as the journal has it or should.
+    pub fn detail(&self) -> Option<String> {
+        self.lock().entry.detail.clone()
     }
 
     /// The commit is on disk, but the domain can't be found: nothing can be done here without an operator.
@@ -152,8 +171,12 @@ impl Incoming {
 
 impl Inner {
     fn on(&mut self, event: Event) -> Result<Vec<Say>, WrongMove> {
-        let commands = self.machine.on(event)?;
-        // A question for the outcome may come between two attempts of something else: that stays to be done.
+        let mut commands = self.machine.on(event)?;
+        // A failure may come between two attempts of something else: whoever tells of it sees to what is left.
+        if event == Event::Failed {
+            commands.append(&mut self.pending);
+        }
+        // So may a question for the outcome: it stays to be done.
         if event == Event::Asked && !self.pending.is_empty() {
             let rest = std::mem::take(&mut self.pending);
             let said = self.go(commands);
@@ -172,7 +195,7 @@ impl Inner {
                 Command::SendLoaded => said.push(Say::Loaded),
                 Command::SendRunning => said.push(Say::Running(self.domid())),
                 Command::AnswerPending => said.push(Say::Outcome(Outcome::Pending)),
-                Command::AnswerDiscarded => said.push(Say::Outcome(Outcome::Discarded)),
+                Command::AnswerDiscarded => said.push(Say::Outcome(self.discarded())),
                 Command::AnswerRunning => said.push(Say::Outcome(Outcome::Running { domid: self.domid() })),
                 Command::Unpause => match self.unpause() {
                     Ok(()) => self.then(Event::DidUnpause)?,
@@ -221,10 +244,19 @@ impl Inner {
 
     fn answers(&self, commands: Vec<Command>) -> Vec<Say> {
         let answer = |command| match command {
-            Command::AnswerDiscarded => Some(Say::Outcome(Outcome::Discarded)),
+            Command::AnswerDiscarded => Some(Say::Outcome(self.discarded())),
             _ => None,
         };
         commands.into_iter().filter_map(answer).collect()
+    }
+
+    /// The answer for a domain that is to be discarded. If the disk may say that it is committed, a crash would run it: then only once it is gone.
+    fn discarded(&self) -> Outcome {
+        if self.perhaps_committed && self.arrived.is_some() {
+            Outcome::Pending
+        } else {
+            Outcome::Discarded
+        }
     }
 
     fn domid(&self) -> u32 {
@@ -232,6 +264,10 @@ impl Inner {
     }
 
     /// Writes the state; of the commit's record, the outcome is itself an event.
+    ///
+    /// The others may fail, and what they announce is done all the same. Without `loaded`, `discarding` or `discarded` the disk says `receiving` or `loaded`, which
+    /// means the same to a restart and to a source that asks: discarded. Without `running` it says `committed`, and the domain is found running. What is left is a
+    /// commit that was written in spite of an error: see `perhaps_committed`; once the domain is discarded, a restart reports it as lost.
     fn write(&mut self) -> Result<(), WrongMove> {
         let deciding = self.machine.state() == State::Deciding;
         let state = if deciding {
@@ -241,11 +277,15 @@ impl Inner {
         };
         self.entry.state = state.name().to_owned();
         let written = self.journal.write(&mut self.entry);
+        self.unwritten = written.is_err();
+        self.perhaps_committed = written.is_err() && (deciding || self.perhaps_committed);
         if let Err(error) = &written {
             tracing::error!(%error, state = state.name(), "the journal can't be written");
-            self.entry.detail = Some(error.to_string());
         }
         if deciding {
+            if let Err(error) = &written {
+                self.entry.detail = Some(error.to_string());
+            }
             self.then(if written.is_ok() {
                 Event::CommitJournalled
             } else {
@@ -262,7 +302,10 @@ impl Inner {
                 None => Err(ToolstackError::Failed("the arrived domain can't be found".to_owned())),
             };
         };
-        match arrived.unpause() {
+        fault::point(&["in", "unpause", "before"]);
+        let unpaused = arrived.unpause();
+        fault::point(&["in", "unpause", "after"]);
+        match unpaused {
             Ok(domid) => {
                 self.entry.domid = Some(domid);
                 Ok(())
@@ -279,9 +322,16 @@ impl Inner {
         let Some(arrived) = self.arrived.take() else {
             return Ok(());
         };
-        arrived.discard().map_err(|undone| {
+        fault::point(&["in", "discard", "before"]);
+        let discarded = arrived.discard();
+        fault::point(&["in", "discard", "after"]);
+        discarded.map_err(|undone| {
             self.arrived = Some(undone.domain);
             undone.error
         })
     }
 }
+
+#[cfg(test)]
+#[path = "handoff_tests.rs"]
+mod tests;

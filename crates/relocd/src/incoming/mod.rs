@@ -2,6 +2,7 @@
 
 mod admit;
 mod handoff;
+mod outcome;
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,7 +10,7 @@ use peer::{
     handoff::destination::Event,
     native::{
         FrameSource,
-        message::{Outcome, OutcomeQuery, Refused, Relocate, Reply, is_commit},
+        message::{Refused, Relocate, Reply, is_commit},
     },
 };
 use tokio::time::sleep;
@@ -18,13 +19,10 @@ use tracing::Instrument;
 
 pub use admit::{Admitted, admit};
 pub use handoff::{Incoming, Say};
+pub use outcome::outcome;
 
 use crate::{
-    blocking::blocking,
-    conversation::Conversation,
-    host::Host,
-    journal::{Direction, Journal},
-    relocations::Relocation,
+    blocking::blocking, conversation::Conversation, fault, host::Host, relocations::Relocation, unwritten::write_later,
 };
 
 /// How long the other end may take to read a last word.
@@ -52,7 +50,10 @@ pub async fn receive(host: &Arc<Host>, mut conversation: Conversation, request: 
                     mode = ready.booked.relocation.mode,
                     "a domain arrives"
                 );
-                if conversation.send(&line(&Reply::Ready), limit).await.is_ok() {
+                fault::reached(&["in", "ready", "send"]).await;
+                let sent = conversation.send(&line(&Reply::Ready), limit).await;
+                fault::reached(&["in", "ready", "sent"]).await;
+                if sent.is_ok() {
                     take_in(
                         host,
                         conversation,
@@ -62,7 +63,12 @@ pub async fn receive(host: &Arc<Host>, mut conversation: Conversation, request: 
                     )
                     .await;
                 } else {
-                    give_up(&ready.incoming, "the connection was lost before the image").await;
+                    give_up(
+                        &ready.booked.relocation,
+                        &ready.incoming,
+                        "the connection was lost before the image",
+                    )
+                    .await;
                 }
             }
         }
@@ -90,7 +96,7 @@ async fn take_in(
     let (arrived, stream) = match load(host, conversation, relocation, config, limits.idle).await {
         Ok(loaded) => loaded,
         Err(error) => {
-            give_up(incoming, &error.to_string()).await;
+            give_up(relocation, incoming, &error.to_string()).await;
             return;
         }
     };
@@ -101,10 +107,11 @@ async fn take_in(
                 let incoming = Arc::clone(incoming);
                 let _ = blocking(move || incoming.complete(arrived)).await;
             }
-            give_up(incoming, &error.to_string()).await;
+            give_up(relocation, incoming, &error.to_string()).await;
             return;
         }
     };
+    fault::reached(&["in", "finish", "received"]).await;
     let arrived = match arrived {
         Ok(arrived) => arrived,
         Err(error) => {
@@ -112,7 +119,7 @@ async fn take_in(
                 .cancel
                 .reason()
                 .map_or_else(|| error.to_string(), str::to_owned);
-            give_up(incoming, &reason).await;
+            give_up(relocation, incoming, &reason).await;
             let word = if relocation.cancel.reason().is_some() {
                 "cancelled"
             } else {
@@ -142,17 +149,25 @@ async fn take_in(
         }
         Err(error) => {
             tracing::error!(%error, "the handoff is at fault");
-            give_up(incoming, &error.to_string()).await;
+            give_up(relocation, incoming, &error.to_string()).await;
             return;
         }
     }
     relocation.stage("loaded");
-    if let Err(error) = conversation.send(&line(&Reply::Loaded), limits.handshake).await {
-        give_up(incoming, &format!("the connection was lost before the commit: {error}")).await;
+    fault::reached(&["in", "loaded", "send"]).await;
+    let sent = conversation.send(&line(&Reply::Loaded), limits.handshake).await;
+    fault::reached(&["in", "loaded", "sent"]).await;
+    if let Err(error) = sent {
+        give_up(
+            relocation,
+            incoming,
+            &format!("the connection was lost before the commit: {error}"),
+        )
+        .await;
         return;
     }
     if let Err(reason) = await_commit(host, &mut conversation, relocation).await {
-        let said = give_up(incoming, &reason).await;
+        let said = give_up(relocation, incoming, &reason).await;
         if said {
             let refused = Refused {
                 word: "not-committed".to_owned(),
@@ -163,23 +178,28 @@ async fn take_in(
         return;
     }
     relocation.stage("committing");
+    fault::reached(&["in", "commit", "received"]).await;
     let committed = {
         let incoming = Arc::clone(incoming);
         blocking(move || incoming.on(Event::Commit)).await
     };
     match committed {
         Ok(said) => {
-            if let Some(domid) = settle(incoming, said).await {
+            let domid = settle(incoming, said).await;
+            relocation.end();
+            if let Some(domid) = domid {
                 tracing::info!(domid, "the domain runs here");
                 // Lost or not: the source can ask.
+                fault::reached(&["in", "running", "send"]).await;
                 let _ = conversation
                     .send(&line(&Reply::Running { domid }), limits.handshake)
                     .await;
+                fault::reached(&["in", "running", "sent"]).await;
             } else {
-                let text = "the commit could not be journalled here: the domain was discarded".to_owned();
+                let why = incoming.detail().unwrap_or_default();
                 let refused = Refused {
                     word: "not-committed".to_owned(),
-                    text,
+                    text: format!("the commit could not be journalled there, and the domain was discarded: {why}"),
                 };
                 conversation.last_word(&line(&Reply::Err(refused)), LAST_WORD).await;
             }
@@ -203,7 +223,7 @@ async fn load(
     let toolstack = Arc::clone(&host.toolstack);
     let id = relocation.id;
     let loading = blocking(move || {
-        let mut source = FrameSource::new(&stream);
+        let mut source = FrameSource::new(fault::reads(&stream));
         let arrival = Arrival {
             relocation: id,
             config: &config,
@@ -244,11 +264,11 @@ async fn await_commit(
 }
 
 /// Before the commit: whatever has arrived is discarded. Whether there was something to give up.
-async fn give_up(incoming: &Arc<Incoming>, reason: &str) -> bool {
+async fn give_up(relocation: &Relocation, incoming: &Arc<Incoming>, reason: &str) -> bool {
     tracing::warn!("given up: {reason}");
     incoming.note(reason);
     let handoff = Arc::clone(incoming);
-    match blocking(move || handoff.on(Event::Failed)).await {
+    let any = match blocking(move || handoff.on(Event::Failed)).await {
         Ok(said) => {
             let any = !said.is_empty();
             settle(incoming, said).await;
@@ -258,21 +278,23 @@ async fn give_up(incoming: &Arc<Incoming>, reason: &str) -> bool {
             tracing::error!(%error, "the handoff is at fault");
             false
         }
-    }
+    };
+    relocation.end();
+    any
 }
 
 /// Tries again what the toolstack failed to do, until it is done. The domain's number if it runs.
 pub async fn settle(incoming: &Arc<Incoming>, mut said: Vec<Say>) -> Option<u32> {
-    loop {
-        let mut retry = None;
+    let domid = loop {
+        let (mut retry, mut runs) = (None, None);
         for say in said {
             match say {
-                Say::Running(domid) => return Some(domid),
+                Say::Running(domid) => runs = Some(domid),
                 Say::Retry(error) => retry = Some(error),
                 Say::Loaded | Say::Outcome(_) | Say::Discarded => {}
             }
         }
-        let error = retry?;
+        let (None, Some(error)) = (runs, retry) else { break runs };
         tracing::error!(%error, state = incoming.state().name(), "the toolstack failed; trying again");
         sleep(Duration::from_secs(1)).await;
         let handoff = Arc::clone(incoming);
@@ -283,57 +305,9 @@ pub async fn settle(incoming: &Arc<Incoming>, mut said: Vec<Say>) -> Option<u32>
                 return None;
             }
         };
+    };
+    if let Some((journal, entry)) = incoming.unwritten() {
+        write_later(journal, entry);
     }
-}
-
-/// Answers the question for the outcome.
-pub async fn outcome(host: &Arc<Host>, query: &OutcomeQuery) -> Reply {
-    let running = host
-        .relocations
-        .find(query.id, Direction::In)
-        .and_then(|relocation| relocation.incoming.clone());
-    let journal = host.journal.clone();
-    let id = query.id;
-    let outcome = blocking(move || match running {
-        Some(incoming) => {
-            let said = incoming.on(Event::Asked).map_err(|error| error.to_string())?;
-            let answer = said.into_iter().find_map(|say| match say {
-                Say::Outcome(outcome) => Some(outcome),
-                _ => None,
-            });
-            Ok(answer.unwrap_or(Outcome::Pending))
-        }
-        None => from_journal(&journal, id),
-    })
-    .await;
-    match outcome {
-        Ok(outcome) => {
-            if outcome == Outcome::Discarded
-                && let Some(relocation) = host.relocations.find(query.id, Direction::In)
-            {
-                relocation.cancel.cancel("the source has lost its connection");
-            }
-            tracing::info!(id = %query.id, ?outcome, "the source asked for the outcome");
-            Reply::Outcome(outcome)
-        }
-        Err(text) => Reply::Err(Refused {
-            word: "journal".to_owned(),
-            text,
-        }),
-    }
-}
-
-fn from_journal(journal: &Journal, id: uuid::Uuid) -> Result<Outcome, String> {
-    let entry = journal.find(id, Direction::In).map_err(|error| error.to_string())?;
-    Ok(match entry {
-        None => Outcome::Discarded,
-        Some(entry) => match entry.state.as_str() {
-            "running" => Outcome::Running {
-                domid: entry.domid.unwrap_or_default(),
-            },
-            "discarded" => Outcome::Discarded,
-            // It is being recovered, or its recovery failed.
-            _ => Outcome::Pending,
-        },
-    })
+    domid
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use peer::{
     control::Decision,
     handoff::{WrongMove, source::Event},
-    native::message::Outcome,
+    native::message::{Outcome, OutcomeQuery},
 };
 use tokio::time::sleep;
 
@@ -13,7 +13,7 @@ use super::{
     handoff::{Ask, Handoff},
     outcome,
 };
-use crate::{blocking::blocking, host::Host, relocations::Relocation};
+use crate::{blocking::blocking, host::Host, relocations::Relocation, unwritten::write_later};
 
 /// How a relocation ended at the source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,8 +48,8 @@ pub async fn conclude(
 ) -> Result<(Handoff, Conclusion), WrongMove> {
     loop {
         match ask {
-            Some(Ask::Resumed) => return Ok((handoff, Conclusion::Resumed)),
-            Some(Ask::Destroyed) => return Ok((handoff, Conclusion::Gone)),
+            Some(Ask::Resumed) => return Ok(over(host, handoff, Conclusion::Resumed)),
+            Some(Ask::Destroyed) => return Ok(over(host, handoff, Conclusion::Gone)),
             Some(Ask::Retry(error)) => {
                 tracing::error!(%error, state = handoff.state().name(), "the toolstack failed; trying again");
                 relocation.stage("retrying");
@@ -62,7 +62,7 @@ pub async fn conclude(
                 .await;
                 ask = next?;
             }
-            Some(Ask::AskOutcome | Ask::SendCommit) | None => {
+            Some(Ask::Outcome | Ask::SendCommit) | None => {
                 relocation.stage("in-doubt");
                 let event = learn_outcome(host, relocation, &mut handoff).await;
                 let next;
@@ -73,20 +73,32 @@ pub async fn conclude(
     }
 }
 
+fn over(host: &Host, handoff: Handoff, conclusion: Conclusion) -> (Handoff, Conclusion) {
+    if handoff.is_unwritten() {
+        write_later(host.journal.clone(), handoff.entry().clone());
+    }
+    (handoff, conclusion)
+}
+
 /// Waits for the destination's word, or an operator's.
 async fn learn_outcome(host: &Host, relocation: &Arc<Relocation>, handoff: &mut Handoff) -> Event {
     let peer = handoff.entry().peer.clone();
     let limit = host.limits().handshake;
+    let query = OutcomeQuery {
+        id: relocation.id,
+        uuid: Some(relocation.uuid),
+    };
     let mut operator = relocation.operator.subscribe();
     let unsure = |reason: &str| relocation.note(reason);
     tokio::select! {
-        outcome = outcome::ask(&peer, relocation.id, limit, unsure) => match outcome {
+        outcome = outcome::ask(&peer, &query, limit, unsure) => match outcome {
             Outcome::Running { domid } => {
                 handoff.runs_there_as(domid);
                 Event::Running
             }
             _ => {
-                handoff.note("the destination never had the commit");
+                let why = handoff.entry().detail.clone().map(|why| format!(": {why}"));
+                handoff.note(format!("the destination never took the commit{}", why.unwrap_or_default()));
                 Event::Discarded
             }
         },

@@ -6,7 +6,10 @@ use peer::handoff::{
 };
 use toolstack::{Departed, ToolstackError};
 
-use crate::journal::{Entry, Journal};
+use crate::{
+    fault,
+    journal::{Entry, Journal},
+};
 
 /// What is left to the caller, who has the connection.
 #[derive(Debug)]
@@ -14,7 +17,7 @@ pub enum Ask {
     /// Say `(commit)`.
     SendCommit,
     /// Ask for the outcome until an answer comes.
-    AskOutcome,
+    Outcome,
     /// The toolstack failed: call [`Handoff::again`] after a while.
     Retry(ToolstackError),
     /// Nothing: the domain runs on here.
@@ -30,6 +33,7 @@ pub struct Handoff {
     entry: Entry,
     journal: Journal,
     pending: Vec<Command>,
+    unwritten: bool,
 }
 
 impl Handoff {
@@ -41,6 +45,7 @@ impl Handoff {
             entry,
             journal,
             pending: Vec::new(),
+            unwritten: false,
         }
     }
 
@@ -53,6 +58,7 @@ impl Handoff {
             entry,
             journal,
             pending,
+            unwritten: false,
         })
     }
 
@@ -69,6 +75,11 @@ impl Handoff {
     /// What the journal says.
     pub fn entry(&self) -> &Entry {
         &self.entry
+    }
+
+    /// Whether the disk has an older record than [`Handoff::entry`].
+    pub fn is_unwritten(&self) -> bool {
+        self.unwritten
     }
 
     /// Keeps what happened for the journal's next record.
@@ -105,7 +116,7 @@ impl Handoff {
             match self.pending.remove(0) {
                 Command::Journal => self.write()?,
                 Command::SendCommit => ask = Some(Ask::SendCommit),
-                Command::AskOutcome => ask = Some(Ask::AskOutcome),
+                Command::AskOutcome => ask = Some(Ask::Outcome),
                 command @ (Command::Resume | Command::Destroy) => {
                     if let Err(error) = self.decide(command) {
                         self.pending.insert(0, command);
@@ -124,6 +135,11 @@ impl Handoff {
     }
 
     /// Writes the state; of the commit's record, the outcome is itself an event.
+    ///
+    /// The others may fail, and what they announce is done all the same. The disk says `sending` or `committed` then. After a crash the first resumes a copy
+    /// that is still suspended under this relocation's identity, and the second asks the destination again, whose answer does not change; a copy that has been
+    /// resumed or destroyed is not found by either. An operator's decision is asked for again. A commit that was written in spite of an error, before the domain
+    /// was resumed, was never sent: the destination answers that it has discarded.
     fn write(&mut self) -> Result<(), WrongMove> {
         let deciding = self.machine.state() == State::Deciding;
         let state = if deciding {
@@ -133,11 +149,14 @@ impl Handoff {
         };
         self.entry.state = state.name().to_owned();
         let written = self.journal.write(&mut self.entry);
+        self.unwritten = written.is_err();
         if let Err(error) = &written {
             tracing::error!(%error, state = state.name(), "the journal can't be written");
-            self.note(error.to_string());
         }
         if deciding {
+            if let Err(error) = &written {
+                self.note(error.to_string());
+            }
             let event = if written.is_ok() {
                 Event::CommitJournalled
             } else {
@@ -153,10 +172,17 @@ impl Handoff {
         let Some(departed) = self.departed.take() else {
             return Ok(());
         };
+        let word = if command == Command::Resume {
+            "resume"
+        } else {
+            "destroy"
+        };
+        fault::point(&["out", word, "before"]);
         let done = match command {
             Command::Resume => departed.resume(),
             _ => departed.destroy(),
         };
+        fault::point(&["out", word, "after"]);
         done.map_err(|undone| {
             self.departed = Some(undone.domain);
             undone.error

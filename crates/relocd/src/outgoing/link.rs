@@ -18,7 +18,7 @@ use nix::{
 };
 use peer::native::{Link, message::Reply};
 
-use crate::cancel::Cancel;
+use crate::{cancel::Cancel, fault};
 
 /// How long the other end's last word is waited for once its connection has failed.
 const LAST_WORD: Duration = Duration::from_secs(3);
@@ -68,15 +68,12 @@ impl TcpLink {
         let mut bytes = [0; 512];
         loop {
             let count = self.stream.read(&mut bytes).ok().filter(|count| *count > 0)?;
-            match reader.feed(bytes.get(..count)?).ok()? {
-                (_, Some(value)) => {
-                    return Some(ImageError::Peer(match Reply::parse(&value) {
-                        Ok(Reply::Err(refused)) => format!("the destination gave up: {}", refused.text),
-                        Ok(other) => format!("the destination broke the protocol: {other:?}"),
-                        Err(error) => format!("the destination broke the protocol: {error}"),
-                    }));
-                }
-                (_, None) => {}
+            if let (_, Some(value)) = reader.feed(bytes.get(..count)?).ok()? {
+                return Some(ImageError::Peer(match Reply::parse(&value) {
+                    Ok(Reply::Err(refused)) => format!("the destination gave up: {}", refused.text),
+                    Ok(other) => format!("the destination broke the protocol: {other:?}"),
+                    Err(error) => format!("the destination broke the protocol: {error}"),
+                }));
             }
         }
     }
@@ -84,6 +81,7 @@ impl TcpLink {
 
 impl Link for TcpLink {
     fn write(&mut self, mut buffers: &mut [IoSlice<'_>]) -> Result<(), ImageError> {
+        fault::point(&["out", "frame"]);
         IoSlice::advance_slices(&mut buffers, 0);
         while !buffers.is_empty() {
             match self.stream.write_vectored(buffers) {

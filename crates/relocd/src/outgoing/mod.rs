@@ -22,7 +22,7 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::{
-    blocking::blocking,
+    blocking::{blocking, patiently},
     cancel::Cancel,
     failure::{self, Tell},
     host::Host,
@@ -31,6 +31,9 @@ use crate::{
 };
 use conclude::step;
 use send::Sent;
+
+/// What to do when the journal can't be written here.
+const MAKE_ROOM: &str = "make room in the state directory, or see to its disk, and try again";
 
 /// Carries out an operator's order. `started` gets the booked relocation, for its progress.
 ///
@@ -43,15 +46,12 @@ pub async fn migrate(
     started: oneshot::Sender<Arc<Relocation>>,
 ) -> Result<Reply, Failure> {
     let begun = Instant::now();
-    // Never in the clear what was to be hidden.
     if order.ssl || host.config().relocation_ssl {
-        let next = if order.ssl {
-            "leave out --ssl, or put a tunnel in between (README, Other subnets)"
-        } else {
-            "set xend-relocation-ssl to no, and put a tunnel in between (README, Other subnets)"
-        };
-        let what = "relocation over TLS is not supported by this version of relocd";
-        return Err(failure::simple("unsupported", what).next(next));
+        return Err(failure::simple(
+            "unsupported",
+            "relocation over TLS is not supported by this version of relocd",
+        )
+        .next("leave out --ssl, set (xend-relocation-ssl no), and put a tunnel in between (README, Other subnets)"));
     }
     let domain = host.find_domain(&order.domain).await?;
     match domain.state {
@@ -62,7 +62,7 @@ pub async fn migrate(
             )
             .next("xm status tells where that stands"));
         }
-        DomainState::Crashed | DomainState::Dying => {
+        DomainState::Crashed | DomainState::Dying | DomainState::Unknown => {
             return Err(failure::simple(
                 "not-running",
                 format!("domain '{}' is not running", domain.name),
@@ -139,9 +139,10 @@ impl Outgoing {
         let cancel = self.booked.relocation.cancel.clone();
         let negotiation = negotiate::negotiate(&self.host, &self.order, self.request().await?, &self.config);
         let negotiated = tokio::select! {
-            negotiated = negotiation => negotiated.map_err(|failure| failure.state(self.untouched()))?,
-            reason = cancel.cancelled() => return Err(failure::cancelled(&reason).state(self.untouched())),
+            negotiated = negotiation => negotiated,
+            reason = cancel.cancelled() => Err(failure::cancelled(&reason)),
         };
+        let negotiated = negotiated.map_err(|failure| failure.state(self.untouched()))?;
         let ready = match negotiated {
             negotiate::Negotiated::Admitted(host) => {
                 return Ok(Reply::Admitted {
@@ -162,11 +163,11 @@ impl Outgoing {
             "sending",
         );
         let journal = self.host.journal.clone();
-        let written = blocking(move || journal.write(&mut entry).map(|()| entry)).await;
+        let written = blocking(move || journal.begin(&mut entry).map(|()| entry)).await;
         let entry = written.map_err(|error| {
             failure::simple("journal", error.to_string())
                 .state(self.untouched())
-                .next("make room in the state directory, or see to its disk, and try again")
+                .next(MAKE_ROOM)
         })?;
         let handoff = Handoff::new(entry, self.host.journal.clone());
         relocation.stage("copying");
@@ -215,6 +216,17 @@ impl Outgoing {
             Ok(sent) => sent,
             Err(failure) => {
                 handoff.note(&failure.value);
+                // Mostly it runs on by itself. Where it could not be resumed it still stands, and is resumed with the decision, however often that takes.
+                let (toolstack, uuid, id) = (
+                    Arc::clone(&self.host.toolstack),
+                    self.config.uuid,
+                    self.booked.relocation.id,
+                );
+                match patiently(move || toolstack.find_departed(uuid, id)).await {
+                    Ok(Some(departed)) => handoff.departed(departed),
+                    Ok(None) => {}
+                    Err(error) => tracing::error!(%error, "the toolstack can't say whether the domain runs on"),
+                }
                 return Err(self.fail(handoff, failure).await);
             }
         };
@@ -228,7 +240,10 @@ impl Outgoing {
         self.booked.relocation.stage("committing");
         let (mut handoff, ask) = step(handoff, Event::Loaded).await;
         let mut ask = ask.map_err(|error| failure::internal(&error))?;
-        if let Some(Ask::SendCommit) = ask {
+        let mut next = "see to the cause, and try again";
+        if !matches!(ask, Some(Ask::SendCommit)) {
+            next = MAKE_ROOM;
+        } else {
             let stopped = handoff.suspended_for().unwrap_or_default();
             let asked = Instant::now();
             match negotiate::commit(&mut conversation, self.host.limits().commit).await {
@@ -244,9 +259,10 @@ impl Outgoing {
                 Err(reason) => {
                     tracing::warn!("the connection was lost after the commit: {reason}");
                     self.booked.relocation.note(&reason);
-                    let next;
-                    (handoff, next) = step(handoff, Event::Unknown).await;
-                    ask = next.map_err(|error| failure::internal(&error))?;
+                    handoff.note(&reason);
+                    let asked;
+                    (handoff, asked) = step(handoff, Event::Unknown).await;
+                    ask = asked.map_err(|error| failure::internal(&error))?;
                 }
             }
         }
@@ -262,9 +278,7 @@ impl Outgoing {
                     .detail
                     .clone()
                     .unwrap_or_else(|| "the handoff failed".to_owned());
-                Err(failure::simple("handoff", why)
-                    .state(self.resumed())
-                    .next("see to the cause, and try again"))
+                Err(failure::simple("handoff", why).state(self.resumed()).next(next))
             }
         }
     }

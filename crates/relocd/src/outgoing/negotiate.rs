@@ -1,6 +1,6 @@
 //! The messages before and after the image.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, time::Duration};
 
 use domain::{DomainConfig, HostFacts, admission};
 use peer::{
@@ -15,6 +15,7 @@ use tokio::{
 use crate::{
     conversation::{Conversation, ConversationError, prepare},
     failure::{self, Tell},
+    fault,
     host::Host,
 };
 
@@ -55,20 +56,23 @@ pub async fn negotiate(
             refusal.word(),
             format!("{} can't take domain '{}': {refusal}", order.host, config.name),
         )
-        .state(format!("domain '{}' was not touched: it runs here", config.name))
     })?;
     let line = request.to_line().map_err(|error| failure::internal(&error))?;
+    fault::reached(&["out", "relocate", "send"]).await;
     let asked = conversation.send(&line, limits.handshake).await;
+    fault::reached(&["out", "relocate", "sent"]).await;
     asked.map_err(|error| lost(&order.host, &error))?;
     // The destination may look names up and sync its journal first.
     match reply(&mut conversation, &order.host, limits.handshake + limits.handshake).await? {
-        Reply::Ready => Ok(Negotiated::Ready(Ready {
-            conversation,
-            peer: address.to_string(),
-        })),
+        Reply::Ready => {
+            fault::reached(&["out", "ready", "received"]).await;
+            Ok(Negotiated::Ready(Ready {
+                conversation,
+                peer: address.to_string(),
+            }))
+        }
         Reply::Admitted if order.dry_run => Ok(Negotiated::Admitted(Box::new(there))),
-        Reply::Err(refused) => Err(failure::refused(&order.host, &refused)
-            .state(format!("domain '{}' was not touched: it runs here", config.name))),
+        Reply::Err(refused) => Err(failure::refused(&order.host, &refused)),
         other => Err(strange(&order.host, &format!("{other:?}"))),
     }
 }
@@ -100,11 +104,17 @@ async fn connect(name: &str, port: u16, limit: Duration) -> Result<(TcpStream, S
 
 async fn greet(conversation: &mut Conversation, name: &str, limit: Duration) -> Result<HostFacts, Failure> {
     let line = Hello::ours().to_line().map_err(|error| failure::internal(&error))?;
+    fault::reached(&["out", "hello", "send"]).await;
     conversation
         .send(&line, limit)
         .await
-        .map_err(|error| lost(name, &error))?;
-    match reply(conversation, name, limit).await? {
+        .map_err(|error| shut_out(name, &error))?;
+    fault::reached(&["out", "hello", "sent"]).await;
+    let value = conversation
+        .next_line(limit)
+        .await
+        .map_err(|error| shut_out(name, &error))?;
+    match Reply::parse(&value).map_err(|error| strange(name, &error.to_string()))? {
         Reply::Hello(hello) if hello.version == VERSION => Ok(hello.host),
         Reply::Hello(hello) => Err(strange(
             name,
@@ -126,7 +136,10 @@ async fn greet(conversation: &mut Conversation, name: &str, limit: Duration) -> 
 /// [`Failure`]: the destination gave up, or its connection is lost. Nothing has been committed.
 pub async fn loaded(conversation: &mut Conversation, limit: Duration) -> Result<(), Failure> {
     match reply(conversation, "the destination", limit).await? {
-        Reply::Loaded => Ok(()),
+        Reply::Loaded => {
+            fault::reached(&["out", "loaded", "received"]).await;
+            Ok(())
+        }
         Reply::Err(refused) => Err(failure::simple(
             "destination",
             format!("the destination gave up: {refused}"),
@@ -140,13 +153,18 @@ pub async fn loaded(conversation: &mut Conversation, limit: Duration) -> Result<
 /// # Errors
 /// Why the outcome is not known, in words. The destination owns the domain, perhaps.
 pub async fn commit(conversation: &mut Conversation, limit: Duration) -> Result<u32, String> {
+    fault::reached(&["out", "commit", "send"]).await;
     conversation
         .send(COMMIT_LINE, limit)
         .await
         .map_err(|error| error.to_string())?;
+    fault::reached(&["out", "commit", "sent"]).await;
     let value = conversation.next_line(limit).await.map_err(|error| error.to_string())?;
     match Reply::parse(&value).map_err(|error| error.to_string())? {
-        Reply::Running { domid } => Ok(domid),
+        Reply::Running { domid } => {
+            fault::reached(&["out", "running", "received"]).await;
+            Ok(domid)
+        }
         // Even a refusal of the commit is only believed as an answer to the question for the outcome, which the destination journals.
         Reply::Err(refused) => Err(refused.to_string()),
         other => Err(format!("unexpected reply {other:?}")),
@@ -161,13 +179,26 @@ async fn reply(conversation: &mut Conversation, name: &str, limit: Duration) -> 
     Reply::parse(&value).map_err(|error| strange(name, &error.to_string()))
 }
 
+/// Lost before the first answer: so xend and relocd treat a host that is not on their list. With this host's words unread, the end of the stream is a reset.
+fn shut_out(name: &str, error: &ConversationError) -> Failure {
+    let reset = |error: &io::Error| matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe);
+    let closed = match error {
+        ConversationError::Closed => true,
+        ConversationError::Io(error) => reset(error),
+        _ => false,
+    };
+    if !closed {
+        return lost(name, error);
+    }
+    failure::simple("closed", format!("{name} closed the connection without a word")).next(format!(
+        "is this host on the list there? On {name}: relocd check-host ADDRESS-OF-THIS-HOST, \
+         and see xend-relocation-hosts-allow in its xend-config.sxp"
+    ))
+}
+
 fn lost(name: &str, error: &ConversationError) -> Failure {
     match error {
-        ConversationError::Closed => failure::simple("closed", format!("{name} closed the connection without a word"))
-            .next(format!(
-                "is this host on the list there? On {name}: relocd check-host ADDRESS-OF-THIS-HOST, \
-                 and see xend-relocation-hosts-allow in its xend-config.sxp"
-            )),
+        ConversationError::Closed => failure::simple("closed", format!("{name} closed the connection without a word")),
         ConversationError::Syntax(_) | ConversationError::NoNewline => strange(name, &error.to_string()),
         ConversationError::Timeout(_) => failure::simple("timeout", format!("{name} does not answer: {error}"))
             .next("is it a relocd or xend that listens on that port?"),

@@ -7,9 +7,11 @@ use tokio::{
     net::TcpStream,
     time::{sleep, timeout},
 };
-use uuid::Uuid;
 
-use crate::conversation::{Conversation, prepare};
+use crate::{
+    conversation::{Conversation, prepare},
+    fault,
+};
 
 /// The longest pause between two questions.
 const MAX_PAUSE: Duration = Duration::from_secs(2);
@@ -18,19 +20,22 @@ const MAX_PAUSE: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// Why no answer came, in words.
-pub async fn ask_once(peer: &str, id: Uuid, limit: Duration) -> Result<Outcome, String> {
+pub async fn ask_once(peer: &str, query: &OutcomeQuery, limit: Duration) -> Result<Outcome, String> {
     let stream = timeout(limit, TcpStream::connect(peer))
         .await
         .map_err(|_| "timed out".to_owned())?
         .map_err(|error| error.to_string())?;
     prepare(&stream).map_err(|error| error.to_string())?;
     let mut conversation = Conversation::new(stream, sxp::Limits::default());
-    let line = OutcomeQuery { id }.to_line().map_err(|error| error.to_string())?;
+    let line = query.to_line().map_err(|error| error.to_string())?;
+    fault::reached(&["out", "outcome", "send"]).await;
     conversation
         .send(&line, limit)
         .await
         .map_err(|error| error.to_string())?;
+    fault::reached(&["out", "outcome", "sent"]).await;
     let reply = conversation.next_line(limit).await.map_err(|error| error.to_string())?;
+    fault::reached(&["out", "outcome", "received"]).await;
     match Reply::parse(&reply).map_err(|error| error.to_string())? {
         Reply::Outcome(outcome) => Ok(outcome),
         Reply::Err(refused) => Err(refused.to_string()),
@@ -39,18 +44,18 @@ pub async fn ask_once(peer: &str, id: Uuid, limit: Duration) -> Result<Outcome, 
 }
 
 /// Asks until the domain runs there, or never will. `unsure` hears why it is not known yet, each time that the reason changes.
-pub async fn ask(peer: &str, id: Uuid, limit: Duration, mut unsure: impl FnMut(&str)) -> Outcome {
+pub async fn ask(peer: &str, query: &OutcomeQuery, limit: Duration, mut unsure: impl FnMut(&str)) -> Outcome {
     let mut pause = Duration::from_millis(100);
     let mut last = String::new();
     loop {
-        let reason = match ask_once(peer, id, limit).await {
+        let reason = match ask_once(peer, query, limit).await {
             Ok(outcome @ (Outcome::Running { .. } | Outcome::Discarded)) => return outcome,
             Ok(Outcome::Pending) => "the destination has the commit and is starting the domain".to_owned(),
             Ok(Outcome::Lost { reason }) => format!("the destination had the commit, but: {reason}"),
             Err(reason) => format!("no answer from {peer}: {reason}"),
         };
         if reason != last {
-            tracing::warn!(%id, peer, "outcome unknown: {reason}");
+            tracing::warn!(id = %query.id, peer, "outcome unknown: {reason}");
             unsure(&reason);
             last = reason;
         }

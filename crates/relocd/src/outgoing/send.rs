@@ -17,7 +17,7 @@ use super::{link::TcpLink, progress_line};
 use crate::{
     blocking::blocking,
     conversation::Conversation,
-    failure,
+    failure, fault,
     host::Host,
     relocations::{Relocation, lock},
 };
@@ -93,6 +93,7 @@ pub async fn send(
         () = pull_brake => return Err(failure::cancelled("stopped")),
     };
     let departed = departed.map_err(|error| failure::toolstack(&error))?;
+    fault::reached(&["out", "finish", "sent"]).await;
     let suspended = Instant::now()
         .checked_sub(departed.suspended_for())
         .unwrap_or_else(Instant::now);

@@ -30,7 +30,7 @@ use crate::{
 
 /// Moves a domain to another host, and shows how that goes.
 pub(crate) fn run(control: &Path, args: MigrateArgs) -> Answer {
-    let json = args.json;
+    let (json, silent) = (args.json, args.json && !args.progress);
     let (domain, host) = (args.domain.clone(), args.host.clone());
     let mut connection = Connection::open(control)?;
     let cancel = connection
@@ -38,7 +38,7 @@ pub(crate) fn run(control: &Path, args: MigrateArgs) -> Answer {
         .map_err(|error| CommandError::local("preparing for Ctrl-C", &error))?;
     let mut interrupt =
         Interrupt::watch(cancel, json).map_err(|error| CommandError::local("preparing for Ctrl-C", &error))?;
-    let mut meter = Meter::new(json);
+    let mut meter = Meter::new(silent);
     let reply = connection
         .send(&request(args))
         .and_then(|()| last_reply(&mut connection, &mut meter));

@@ -1,0 +1,139 @@
+//! A source that has lost its connection asks how the relocation ended.
+
+use std::sync::Arc;
+
+use peer::{
+    handoff::destination::{Event, State},
+    native::message::{Outcome, OutcomeQuery, Refused, Reply},
+};
+use toolstack::DomainState;
+
+use super::Say;
+use crate::{blocking::blocking, host::Host, journal::Direction, relocations::Relocation};
+
+/// Answers the question for the outcome.
+pub async fn outcome(host: &Arc<Host>, query: &OutcomeQuery) -> Reply {
+    let answer = match in_the_books(host, query) {
+        Some(relocation) => ask(&relocation).await,
+        None => from_the_record(host, query).await,
+    };
+    match answer {
+        Ok(outcome) => {
+            tracing::info!(id = %query.id, ?outcome, "the source asked for the outcome");
+            Reply::Outcome(outcome)
+        }
+        Err(refused) => {
+            tracing::error!(id = %query.id, "the source asked for the outcome, which is not known here: {refused}");
+            Reply::Err(refused)
+        }
+    }
+}
+
+fn in_the_books(host: &Host, query: &OutcomeQuery) -> Option<Arc<Relocation>> {
+    host.relocations.find(query.id, Direction::In)
+}
+
+/// A relocation that is under way, or being recovered.
+async fn ask(relocation: &Arc<Relocation>) -> Result<Outcome, Refused> {
+    let Some(incoming) = relocation.incoming.clone() else {
+        return Ok(Outcome::Pending);
+    };
+    let said = blocking(move || incoming.on(Event::Asked))
+        .await
+        .map_err(|error| refused("internal", &error))?;
+    let answer = said.into_iter().find_map(|say| match say {
+        Say::Outcome(outcome) => Some(outcome),
+        _ => None,
+    });
+    if answer == Some(Outcome::Discarded) {
+        relocation.cancel.cancel("the source has lost its connection");
+    }
+    Ok(answer.unwrap_or(Outcome::Pending))
+}
+
+/// A relocation that nobody is at any more: its record, and whether the domain is here.
+async fn from_the_record(host: &Arc<Host>, query: &OutcomeQuery) -> Result<Outcome, Refused> {
+    let (journal, id) = (host.journal.clone(), query.id);
+    let entry = blocking(move || journal.find(id, Direction::In))
+        .await
+        .map_err(|error| refused("journal", &error))?;
+    // It may have begun since the look into the books.
+    if let Some(relocation) = in_the_books(host, query) {
+        return ask(&relocation).await;
+    }
+    let state = entry.as_ref().map(|entry| State::from_name(&entry.state));
+    match state {
+        Some(Some(State::Running)) => Ok(Outcome::Running {
+            domid: entry.and_then(|entry| entry.domid).unwrap_or_default(),
+        }),
+        // Over, or as good as over: the commit was not taken, and without a place in the books it never will be. The record may be an old one, where
+        // the disk had no room for the last. What may still be here of the domain is discarded at the next start at the latest.
+        Some(Some(State::Receiving | State::Loaded | State::Discarding | State::Discarded)) => Ok(Outcome::Discarded),
+        // The commit was taken. It is not in the books because it is done and the disk had no room for the last record, or because its recovery
+        // failed: the domain itself tells which.
+        Some(Some(State::Committed | State::Deciding | State::Withdrawing)) => {
+            let whereabouts = look(host, query.id, entry.as_ref().map(|entry| entry.uuid)).await?;
+            Ok(match whereabouts {
+                Whereabouts::Runs(domid) => Outcome::Running { domid },
+                Whereabouts::Elsewhere | Whereabouts::Unclear => Outcome::Pending,
+            })
+        }
+        // A newer version's state: the record will be understood once that version runs again.
+        Some(None) => Ok(Outcome::Pending),
+        // Sources ask about relocations that this host had a record of. If that is lost, or has expired, and the domain is here, then saying that it was
+        // discarded would make a second one of it.
+        None => Ok(match look(host, query.id, query.uuid).await? {
+            Whereabouts::Runs(domid) => {
+                tracing::warn!(%id, domid, "no record of this relocation, but its domain runs here");
+                Outcome::Running { domid }
+            }
+            Whereabouts::Unclear => Outcome::Pending,
+            // Who asks has committed, and a host that takes a commit has a record: it is lost, or this is not the host that was meant. Only an
+            // operator can know.
+            Whereabouts::Elsewhere => Outcome::Lost {
+                reason: "no record of this relocation here, and no such domain: the record is lost, or this is not the host that took it".to_owned(),
+            },
+        }),
+    }
+}
+
+/// Where a domain is, as far as this host can see.
+enum Whereabouts {
+    /// Here, and it has run.
+    Runs(u32),
+    /// Something of it is here, which waits for a decision of another relocation.
+    Unclear,
+    /// Not here.
+    Elsewhere,
+}
+
+async fn look(host: &Arc<Host>, id: uuid::Uuid, uuid: Option<uuid::Uuid>) -> Result<Whereabouts, Refused> {
+    let Some(uuid) = uuid else {
+        return Ok(Whereabouts::Elsewhere);
+    };
+    let toolstack = Arc::clone(&host.toolstack);
+    let domains = blocking(move || toolstack.domains())
+        .await
+        .map_err(|error| refused("toolstack", &error))?;
+    // A source that is this very host asks: what it holds suspended is its own copy, not the one that may run.
+    let asks_itself = host
+        .relocations
+        .find(id, Direction::Out)
+        .is_some_and(|relocation| relocation.uuid == uuid);
+    let mut whereabouts = Whereabouts::Elsewhere;
+    for domain in domains.iter().filter(|domain| domain.uuid == uuid) {
+        match domain.state {
+            DomainState::Suspended if asks_itself => {}
+            DomainState::Suspended | DomainState::Arriving | DomainState::Unknown => whereabouts = Whereabouts::Unclear,
+            _ => return Ok(Whereabouts::Runs(domain.id)),
+        }
+    }
+    Ok(whereabouts)
+}
+
+fn refused(word: &str, error: &dyn std::fmt::Display) -> Refused {
+    Refused {
+        word: word.to_owned(),
+        text: error.to_string(),
+    }
+}
