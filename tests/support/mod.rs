@@ -112,12 +112,22 @@ impl Host {
 
     /// Starts the daemon and waits until it answers.
     pub fn run(&mut self) {
+        self.run_with(&[]);
+    }
+
+    /// Starts the daemon with these variables in its environment, and waits until it answers.
+    pub fn run_with(&mut self, environment: &[(&str, &str)]) {
         let log = fs::OpenOptions::new()
             .create(true)
             .append(true)
             .open(self.path("log"))
             .unwrap();
-        self.child = Some(self.command().stdout(Stdio::null()).stderr(log).spawn().unwrap());
+        let mut command = self.command();
+        command
+            .envs(environment.iter().copied())
+            .stdout(Stdio::null())
+            .stderr(log);
+        self.child = Some(command.spawn().unwrap());
         self.wait("the daemon's start", || self.xm(&["info"]).status.success());
     }
 

@@ -11,6 +11,9 @@ fn load(file: &Path) -> Option<Config> {
     match Config::load(file) {
         Ok(loaded) => {
             loaded.notes.iter().for_each(|note| eprintln!("{note}"));
+            for what in not_in_this_version(&loaded.config) {
+                eprintln!("{}: warning: {what}", file.display());
+            }
             Some(loaded.config)
         }
         Err(errors) => {
@@ -18,6 +21,17 @@ fn load(file: &Path) -> Option<Config> {
             None
         }
     }
+}
+
+/// What a configuration asks for that this version does not do.
+pub(crate) fn not_in_this_version(config: &Config) -> impl Iterator<Item = &'static str> {
+    let server = config
+        .ssl_server
+        .then_some("xend-relocation-ssl-server: this version does not listen for TLS; its port stays closed");
+    let client = config
+        .relocation_ssl
+        .then_some("xend-relocation-ssl: this version does not send over TLS; xm migrate is refused");
+    server.into_iter().chain(client)
 }
 
 /// `relocd check-config`: 0 if the file can be used, else 1.

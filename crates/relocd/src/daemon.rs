@@ -7,12 +7,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use config::{Config, ConfigErrors, Diagnostic, Severity};
+use config::{Config, ConfigErrors, Loaded, Severity};
 use sd_notify::NotifyState;
 use tokio::time::sleep;
 use toolstack::ToolstackError;
 
 use crate::{
+    check,
     control::{self, ControlError},
     fault,
     host::Host,
@@ -83,8 +84,7 @@ pub fn run(options: Options) -> Result<(), StartError> {
     })?;
     let loaded = Config::load(&options.config)?;
     let logging = logging::start(&loaded.config);
-    tell(&loaded.notes);
-    tell_missing(&loaded.config);
+    tell(&loaded);
     let io_error = |what| move |source| StartError::Io { what, source };
     // Before any thread, so that none of them is ended by a signal.
     let signals = system::signals().map_err(io_error("setting signal handlers"))?;
@@ -99,27 +99,15 @@ pub fn run(options: Options) -> Result<(), StartError> {
     result
 }
 
-fn tell(notes: &[Diagnostic]) {
-    for note in notes {
+fn tell(loaded: &Loaded) {
+    for note in &loaded.notes {
         match note.severity {
             Severity::Note => tracing::info!("{note}"),
             Severity::Warning | Severity::Error => tracing::warn!("{note}"),
         }
     }
-}
-
-/// What a configuration asks for and this version does not do: said, so that nobody relies on it.
-fn tell_missing(config: &Config) {
-    if config.ssl_server {
-        tracing::warn!(
-            "xend-relocation-ssl-server: this version does not serve TLS; nothing listens on port {}",
-            config.ssl_port
-        );
-    }
-    if config.relocation_ssl {
-        tracing::warn!(
-            "xend-relocation-ssl: this version can't send over TLS; xm migrate is refused until it is set to no"
-        );
+    for what in check::not_in_this_version(&loaded.config) {
+        tracing::warn!("{what}");
     }
 }
 
@@ -167,8 +155,7 @@ async fn reload(host: &Arc<Host>, listeners: &mut Listeners, logging: &Logging) 
     system::notify_reloading();
     match Config::load(&host.config_file) {
         Ok(loaded) => {
-            tell(&loaded.notes);
-            tell_missing(&loaded.config);
+            tell(&loaded);
             match listeners.apply(host, &loaded.config).await {
                 Ok(()) => {
                     logging.apply(&loaded.config);

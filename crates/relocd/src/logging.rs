@@ -12,7 +12,11 @@ use config::{Config, LogLevel};
 use tracing::{Level, Metadata, level_filters::LevelFilter};
 use tracing_subscriber::{
     Layer, Registry,
-    fmt::{self, MakeWriter},
+    field::RecordFields,
+    fmt::{
+        self, FormatFields, MakeWriter,
+        format::{DefaultFields, Writer},
+    },
     layer::SubscriberExt,
     reload,
     util::SubscriberInitExt,
@@ -100,6 +104,17 @@ impl<'a> MakeWriter<'a> for LogFile {
     }
 }
 
+/// The fields of spans for the `logfile`. A type of its own: two layers with the same one write into the same place, so that a field which is recorded
+/// later would stand there twice, with the terminal's colours.
+#[derive(Default)]
+struct FileFields(DefaultFields);
+
+impl<'w> FormatFields<'w> for FileFields {
+    fn format_fields<R: RecordFields>(&self, writer: Writer<'w>, fields: R) -> std::fmt::Result {
+        self.0.format_fields(writer, fields)
+    }
+}
+
 /// Begins to log.
 pub fn start(config: &Config) -> Logging {
     let (level, handle) = reload::Layer::new(filter(config.log_level));
@@ -127,6 +142,7 @@ pub fn start(config: &Config) -> Logging {
     let to_file = fmt::layer()
         .with_target(false)
         .with_ansi(false)
+        .fmt_fields(FileFields::default())
         .with_writer(file.clone());
     // A second start in one process (tests) keeps the first one's log.
     let _ = tracing_subscriber::registry()
