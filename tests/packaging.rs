@@ -1,4 +1,5 @@
 //! What comes with the program agrees with it: README, sample configuration, unit, man pages, completions; and what the service manager hears.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;
 
