@@ -50,7 +50,7 @@ fuzz_target!(|input: &[u8]| {
         }
     }
     // A list of nothing but networks lets in exactly these.
-    if !allowed.is_everyone() && !allowed.needs_names() {
+    if !allowed.is_everyone() && !allowed.entries().iter().any(|entry| entry.is_pattern()) {
         for address in [v4, v6] {
             let within = allowed
                 .entries()

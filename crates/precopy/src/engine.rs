@@ -251,8 +251,7 @@ impl<'a> Convergence<'a> {
             OnNoConvergence::Throttle if self.throttle >= THROTTLE_MOST => Verdict::Stop(LastCopy::NotConverging),
             OnNoConvergence::Throttle => {
                 self.throttle = (self.throttle + THROTTLE_STEP).min(THROTTLE_MOST);
-                // The slower guest gets a fresh chance, bounded by the number of steps.
-                self.stuck = STUCK_ROUNDS - 1;
+                // The slower guest gets a fresh chance, bounded by the number of steps: nothing to be compared with counts as better.
                 self.last_left = None;
                 Verdict::Throttle(self.throttle)
             }

@@ -54,12 +54,7 @@ pub fn toolstack(error: &ToolstackError) -> Failure {
 
 /// Something else is going on.
 pub fn conflict(conflict: &Conflict) -> Failure {
-    let kind = match conflict {
-        Conflict::Busy { .. } => "busy",
-        Conflict::SameDomain(_) | Conflict::SameId(_) => "relocating",
-        Conflict::Stopping => "stopping",
-    };
-    simple(kind, conflict.to_string()).next("xm status tells what is running")
+    simple(conflict.word(), conflict.to_string()).next("xm status tells what is running")
 }
 
 /// The destination's refusal.

@@ -7,8 +7,9 @@ use std::{
 };
 
 use config::Config;
+use domain::HostFacts;
 use peer::control::Failure;
-use toolstack::{DEPARTING_PREFIX, Domain, DomainId, Toolstack};
+use toolstack::{DEPARTING_PREFIX, Domain, DomainId, Toolstack, ToolstackError};
 
 use crate::{
     blocking::blocking,
@@ -107,6 +108,15 @@ impl Host {
             max_arriving_kib: config.max_arriving_kib,
             port: config.relocation_port,
         }
+    }
+
+    /// What this host offers, now.
+    ///
+    /// # Errors
+    /// The toolstack's.
+    pub async fn facts(&self) -> Result<HostFacts, ToolstackError> {
+        let toolstack = Arc::clone(&self.toolstack);
+        blocking(move || toolstack.host()).await
     }
 
     /// All domains here.

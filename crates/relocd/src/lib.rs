@@ -15,6 +15,7 @@ mod failure;
 mod fault;
 mod host;
 mod incoming;
+mod interfaces;
 mod journal;
 mod listeners;
 mod logging;

@@ -7,12 +7,12 @@ use std::{
 };
 
 use config::{Config, ListenAddress};
-use nix::ifaddrs::getifaddrs;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{net::TcpListener, task::JoinHandle};
 
 use crate::{
     host::Host,
+    interfaces,
     port::{self, Connections},
 };
 
@@ -138,16 +138,10 @@ fn addresses(config: &Config) -> Result<Vec<SocketAddr>, ListenError> {
 
 /// The first address of an interface: IPv4 if it has one, as xend's.
 fn interface(name: &str) -> Option<IpAddr> {
-    let addresses = getifaddrs().ok()?.filter(|interface| interface.interface_name == name);
-    let mut found: Vec<IpAddr> = addresses
-        .filter_map(|interface| {
-            let address = interface.address?;
-            let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
-            v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
-        })
-        .collect();
-    found.sort_by_key(IpAddr::is_ipv6);
-    found.into_iter().next()
+    interfaces::addresses()
+        .filter(|(interface, _)| interface == name)
+        .map(|(_, address)| address)
+        .min_by_key(IpAddr::is_ipv6)
 }
 
 fn bind(address: SocketAddr) -> Result<TcpListener, ListenError> {

@@ -22,7 +22,6 @@ use tokio::{
 };
 
 use crate::{
-    blocking::blocking,
     conversation::{Conversation, ConversationError, prepare},
     fault,
     host::{Host, Limits},
@@ -268,8 +267,7 @@ async fn greet(host: &Arc<Host>, hello: &peer::native::message::Hello) -> Reply 
             text,
         });
     }
-    let toolstack = Arc::clone(&host.toolstack);
-    match blocking(move || toolstack.host()).await {
+    match host.facts().await {
         Ok(facts) => Reply::Hello(HelloReply {
             version: VERSION,
             features: Vec::new(),

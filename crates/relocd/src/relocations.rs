@@ -122,6 +122,17 @@ pub enum Conflict {
     Stopping,
 }
 
+impl Conflict {
+    /// The word for it, for programs: the type of a refusal, at either end.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Conflict::Busy { .. } => "busy",
+            Conflict::SameDomain(_) | Conflict::SameId(_) => "relocating",
+            Conflict::Stopping => "stopping",
+        }
+    }
+}
+
 /// The relocations that run now.
 #[derive(Debug, Default)]
 pub struct Relocations {

@@ -2,7 +2,7 @@
 //!
 //! A list of entries with one space between them. An entry that is an address or a CIDR block is exactly that network. Any other is a regular
 //! expression as xend's: anchored at the start only, against the peer's address and each of its names. xend took a reverse look-up's word for the
-//! name; here the caller gives only names that resolve back to the address.
+//! name; here the caller gives only names that resolve back to the address, and an expression without a letter of its own is for addresses only.
 //!
 //! Two spaces in a row, or one at an end, made an empty pattern for xend, which let everyone in. Here an empty entry matches nothing.
 //!
@@ -49,8 +49,10 @@ enum Matcher {
         pattern: Pattern,
         /// It is one of localhost's names.
         loopback: bool,
-        /// It can match other names than localhost's.
+        /// It can match more than localhost.
         names: bool,
+        /// It means addresses only.
+        addresses: bool,
     },
 }
 
@@ -112,25 +114,19 @@ impl Entry {
         matches!(self.matcher, Matcher::Pattern { names: true, .. })
     }
 
-    /// Whether an expression has no letter of its own, such as `^10\.1\.`: it means addresses, and whoever runs a zone could name a host
-    /// `10.1.2.example.com`.
-    fn is_about_addresses(&self) -> bool {
-        let mut escaped = false;
-        !self.text.chars().any(|character| {
-            let letter = character.is_alphabetic() && !escaped;
-            escaped = character == '\\' && !escaped;
-            letter
-        })
-    }
-
     fn check(&self, address: IpAddr, address_text: &str, names: &[String]) -> Option<AllowedBy> {
         match &self.matcher {
             Matcher::Network(network) => network.contains(&address).then_some(AllowedBy::Address),
-            Matcher::Pattern { pattern, loopback, .. } => {
+            Matcher::Pattern {
+                pattern,
+                loopback,
+                addresses,
+                ..
+            } => {
                 if (*loopback && address.is_loopback()) || pattern.matches(address_text) {
                     return Some(AllowedBy::Address);
                 }
-                if self.is_about_addresses() {
+                if *addresses {
                     return None;
                 }
                 let name = names.iter().find(|name| pattern.matches(name))?;
@@ -179,7 +175,17 @@ impl AllowList {
 
     /// Whether a peer's names can make a difference. Not for localhost's: only loopback addresses confirm them.
     pub fn needs_names(&self) -> bool {
-        !self.everyone && self.entries.iter().any(Entry::is_pattern)
+        let can_match = |entry: &Entry| {
+            matches!(
+                entry.matcher,
+                Matcher::Pattern {
+                    names: true,
+                    addresses: false,
+                    ..
+                }
+            )
+        };
+        !self.everyone && self.entries.iter().any(can_match)
     }
 
     /// Whether every peer is let in.
@@ -284,6 +290,7 @@ impl Matcher {
                 pattern,
                 loopback,
                 names: !(loopback && closed),
+                addresses: is_about_addresses(text),
             },
             warnings,
         ))
@@ -306,6 +313,17 @@ fn canonical(network: IpNet) -> IpNet {
         Some(Ok(v4)) => IpNet::V4(v4),
         _ => network,
     }
+}
+
+/// Whether an expression has no letter of its own, such as `^10\.1\.`: it means addresses, and whoever runs a zone could name a host
+/// `10.1.2.example.com`.
+fn is_about_addresses(text: &str) -> bool {
+    let mut escaped = false;
+    !text.chars().any(|character| {
+        let letter = character.is_alphabetic() && !escaped;
+        escaped = character == '\\' && !escaped;
+        letter
+    })
 }
 
 fn loopback() -> [IpNet; 2] {

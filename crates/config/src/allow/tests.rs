@@ -174,3 +174,18 @@ proptest! {
         prop_assert_eq!(list.check(IpAddr::from(address), &["UPPER".to_owned()]), Verdict::Refused);
     }
 }
+
+#[test]
+fn expressions_for_addresses_match_no_names() {
+    for text in [r"^10\.1\.", r"^10\.1\..*$", r"^192\.168\.\d+\.[0-9]+$"] {
+        let (list, _) = AllowList::read(text);
+        assert!(
+            !lets_in(&list, "127.9.9.9", &["10.1.2.evil.example.com", "192.168.1.1"]),
+            "{text}"
+        );
+        assert!(!list.needs_names(), "{text}");
+        assert!(list.entries()[0].is_pattern(), "{text}: a firewall has no rule for it");
+    }
+    let (list, _) = AllowList::read(r"^10\.1\.");
+    assert!(lets_in(&list, "10.1.2.3", &[]));
+}

@@ -184,10 +184,7 @@ fn domain_line(domain: &Domain, config: Option<sxp::Raw>) -> DomainLine {
 }
 
 async fn facts(host: &Arc<Host>) -> Result<domain::HostFacts, Failure> {
-    let toolstack = Arc::clone(&host.toolstack);
-    blocking(move || toolstack.host())
-        .await
-        .map_err(|error| failure::toolstack(&error))
+    host.facts().await.map_err(|error| failure::toolstack(&error))
 }
 
 /// What xend shows first: the host itself.

@@ -1,12 +1,8 @@
 //! Whether an arriving domain is taken: every check that can be made before anything stops at the source.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-};
+use std::{net::SocketAddr, sync::Arc};
 
-use domain::{DomainConfig, HostFacts, admission};
-use nix::ifaddrs::{InterfaceAddress, getifaddrs};
+use domain::{DomainConfig, admission};
 use peer::native::message::{Refused, Relocate, plain_text};
 use toolstack::DEPARTING_PREFIX;
 
@@ -14,8 +10,9 @@ use super::Incoming;
 use crate::{
     blocking::blocking,
     host::Host,
+    interfaces,
     journal::{Direction, Entry},
-    relocations::{Booked, Conflict, Relocation},
+    relocations::{Booked, Relocation},
 };
 
 /// An arriving domain that is taken.
@@ -81,16 +78,12 @@ pub async fn admit(host: &Arc<Host>, request: &Relocate, peer: &str) -> Result<A
     let booked = host
         .relocations
         .begin(relocation, limits.max_incoming)
-        .map_err(|conflict| {
-            let word = match conflict {
-                Conflict::Busy { .. } => "busy",
-                Conflict::SameDomain(_) | Conflict::SameId(_) => "relocating",
-                Conflict::Stopping => "stopping",
-            };
-            refused(word, conflict.to_string())
-        })?;
+        .map_err(|conflict| refused(conflict.word(), conflict.to_string()))?;
     check_names(host, request, &config, peer).await?;
-    let here = facts(host).await?;
+    let here = host
+        .facts()
+        .await
+        .map_err(|error| refused("toolstack", error.to_string()))?;
     let reserved = host.relocations.reserved_kib().saturating_sub(needed);
     if let Some(most) = limits.max_arriving_kib
         && reserved.saturating_add(needed) > most
@@ -121,12 +114,7 @@ fn is_this_host(peer: &str) -> bool {
         return false;
     };
     let address = peer.ip().to_canonical();
-    let ours = |interface: InterfaceAddress| {
-        let ours = interface.address?;
-        let v4 = ours.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
-        v4.or_else(|| ours.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
-    };
-    address.is_loopback() || getifaddrs().is_ok_and(|mut all| all.any(|interface| ours(interface) == Some(address)))
+    address.is_loopback() || interfaces::addresses().any(|(_, ours)| ours == address)
 }
 
 /// Name and identity must be free; the domain itself does not count when it relocates to the host that it is on.
@@ -163,11 +151,4 @@ async fn check_names(host: &Arc<Host>, request: &Relocate, config: &DomainConfig
         }
     }
     Ok(())
-}
-
-async fn facts(host: &Arc<Host>) -> Result<HostFacts, Refused> {
-    let toolstack = Arc::clone(&host.toolstack);
-    blocking(move || toolstack.host())
-        .await
-        .map_err(|error| refused("toolstack", error.to_string()))
 }

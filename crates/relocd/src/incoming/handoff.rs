@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard};
 
 use peer::{
     handoff::{
-        WrongMove,
+        AfterWrite, Written, WrongMove,
         destination::{Command, Destination, Event, State},
     },
     native::message::Outcome,
@@ -62,25 +62,22 @@ impl std::fmt::Debug for Incoming {
 impl Incoming {
     /// At the start of a relocation; the entry has been written.
     pub fn new(entry: Entry, journal: Journal) -> Incoming {
-        let machine = Destination::default();
-        Incoming {
-            inner: Mutex::new(Inner {
-                machine,
-                arrived: None,
-                entry,
-                journal,
-                pending: Vec::new(),
-                lost: None,
-                unwritten: false,
-                perhaps_committed: false,
-            }),
-        }
+        Incoming::with(entry, journal, None, (Destination::default(), Vec::new()))
     }
 
     /// After a restart. `None`: the state in the entry is no state. [`Incoming::again`] begins the work.
     pub fn recover(entry: Entry, journal: Journal, arrived: Option<Box<dyn Arrived>>) -> Option<Incoming> {
-        let (machine, pending) = Destination::recover(State::from_name(&entry.state)?);
-        Some(Incoming {
+        let recovered = Destination::recover(State::from_name(&entry.state)?);
+        Some(Incoming::with(entry, journal, arrived, recovered))
+    }
+
+    fn with(
+        entry: Entry,
+        journal: Journal,
+        arrived: Option<Box<dyn Arrived>>,
+        (machine, pending): (Destination, Vec<Command>),
+    ) -> Incoming {
+        Incoming {
             inner: Mutex::new(Inner {
                 machine,
                 arrived,
@@ -91,7 +88,7 @@ impl Incoming {
                 unwritten: false,
                 perhaps_committed: false,
             }),
-        })
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -270,27 +267,26 @@ impl Inner {
     /// commit that was written in spite of an error: see `perhaps_committed`; once the domain is discarded, a restart reports it as lost.
     fn write(&mut self) -> Result<(), WrongMove> {
         let deciding = self.machine.state() == State::Deciding;
-        let state = if deciding {
-            State::Committed
-        } else {
-            self.machine.state()
-        };
-        self.entry.state = state.name().to_owned();
-        let written = self.journal.write(&mut self.entry);
-        self.unwritten = written.is_err();
-        self.perhaps_committed = written.is_err() && (deciding || self.perhaps_committed);
-        if let Err(error) = &written {
-            tracing::error!(%error, state = state.name(), "the journal can't be written");
+        let record = self.machine.record();
+        self.entry.state = record.name().to_owned();
+        let result = self.journal.write(&mut self.entry);
+        self.unwritten = result.is_err();
+        self.perhaps_committed = result.is_err() && (deciding || self.perhaps_committed);
+        if let Err(error) = &result {
+            tracing::error!(%error, state = record.name(), "the journal can't be written");
         }
-        if deciding {
-            if let Err(error) = &written {
+        // A record that may be in place in spite of the error counts as failed: `perhaps_committed` guards what is said and done then. What is to be
+        // written again is tried by `unwritten`.
+        let written = if result.is_ok() {
+            Written::Synced
+        } else {
+            Written::Failed
+        };
+        if let AfterWrite::Feed(event) = self.machine.written(written) {
+            if let Err(error) = result {
                 self.entry.detail = Some(error.to_string());
             }
-            self.then(if written.is_ok() {
-                Event::CommitJournalled
-            } else {
-                Event::CommitNotJournalled
-            })?;
+            self.then(event)?;
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Carries out what the source's state machine decides. Blocking calls.
 
 use peer::handoff::{
-    WrongMove,
+    AfterWrite, Written, WrongMove,
     source::{Command, Event, Source, State},
 };
 use toolstack::{Departed, ToolstackError};
@@ -141,27 +141,23 @@ impl Handoff {
     /// resumed or destroyed is not found by either. An operator's decision is asked for again. A commit that was written in spite of an error, before the domain
     /// was resumed, was never sent: the destination answers that it has discarded.
     fn write(&mut self) -> Result<(), WrongMove> {
-        let deciding = self.machine.state() == State::Deciding;
-        let state = if deciding {
-            State::Committed
-        } else {
-            self.machine.state()
-        };
-        self.entry.state = state.name().to_owned();
-        let written = self.journal.write(&mut self.entry);
-        self.unwritten = written.is_err();
-        if let Err(error) = &written {
-            tracing::error!(%error, state = state.name(), "the journal can't be written");
+        let record = self.machine.record();
+        self.entry.state = record.name().to_owned();
+        let result = self.journal.write(&mut self.entry);
+        self.unwritten = result.is_err();
+        if let Err(error) = &result {
+            tracing::error!(%error, state = record.name(), "the journal can't be written");
         }
-        if deciding {
-            if let Err(error) = &written {
+        // Whether a failed record is in place all the same makes no difference to the source.
+        let written = if result.is_ok() {
+            Written::Synced
+        } else {
+            Written::Failed
+        };
+        if let AfterWrite::Feed(event) = self.machine.written(written) {
+            if let Err(error) = result {
                 self.note(error.to_string());
             }
-            let event = if written.is_ok() {
-                Event::CommitJournalled
-            } else {
-                Event::CommitNotJournalled
-            };
             self.pending = self.machine.on(event)?;
         }
         Ok(())

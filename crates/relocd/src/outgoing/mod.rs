@@ -176,10 +176,7 @@ impl Outgoing {
     }
 
     async fn request(&self) -> Result<Relocate, Failure> {
-        let toolstack = Arc::clone(&self.host.toolstack);
-        let host = blocking(move || toolstack.host())
-            .await
-            .map_err(|error| failure::toolstack(&error))?;
+        let host = self.host.facts().await.map_err(|error| failure::toolstack(&error))?;
         Ok(Relocate {
             id: self.booked.relocation.id,
             mode: self.word,
