@@ -42,7 +42,7 @@ impl Legacy {
                 .into_iter()
                 .filter(|page| round == 0 || page.pfn % 3 == 0);
             self.batches(pages.collect(), &mut parts);
-            if round == 0 && self.absent_batch {
+            if round == 0 && self.absent_batch && self.absent.is_some() {
                 parts.push(Part::Batch(self.marked(round)));
             }
         }

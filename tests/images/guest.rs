@@ -31,7 +31,7 @@ impl Legacy {
             let value = match nibble & 7 {
                 0 => mix.rotate_left(slot as u32).wrapping_add(slot),
                 // Some entries are present, those of the hypervisor are zero.
-                _ if slot % 7 == 3 && !(4..272).contains(&slot) => (mix ^ slot) % (self.pages - 2) << 12 | 0x67,
+                _ if slot % 7 == 3 && !(4..272).contains(&slot) => ((mix ^ slot) % (self.pages - 2)) << 12 | 0x67,
                 _ => 0,
             };
             out.extend(value.to_le_bytes());

@@ -92,6 +92,11 @@ impl<R: Read> LegacySource<R> {
         self.input.offset()
     }
 
+    /// What it reads from, at the byte behind the last that was read.
+    pub fn into_inner(self) -> R {
+        self.input.into_inner()
+    }
+
     /// What is known of the image; `None` before the first item.
     pub fn facts(&self) -> Option<LegacyFacts> {
         self.facts

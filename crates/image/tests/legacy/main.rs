@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-#[path = "../../../tests/images/mod.rs"]
+#[path = "../../../../tests/images/mod.rs"]
 mod images;
+mod properties;
+mod refusals;
 
 use std::{
     io::Write as _,
@@ -15,7 +17,7 @@ use image::{
     legacy::{GuestWidth, LegacyGuest, LegacyOptions, LegacySource, Word},
     v2::V2Writer,
 };
-use images::{Kind, LIBXL_MODEL, Legacy, XEND_MODEL, variants, vectors};
+use images::{Kind, Legacy, XEND_MODEL, variants, vectors};
 
 const PAGES: u64 = 1 << 16;
 
@@ -93,4 +95,69 @@ fn what_an_image_is_shows_in_its_first_bytes() {
     assert_eq!(facts(Legacy::xen_3_0_3(Kind::Pae, 4)), (Word::Four, four, false));
     assert_eq!(facts(Legacy::hvm(4)), (Word::Four, None, false));
     assert_eq!(facts(Legacy::hvm(8)), (Word::Eight, None, false));
+}
+
+/// Reads an image and throws it away.
+fn read(bytes: &[u8], options: LegacyOptions) -> Result<(), ImageError> {
+    let mut source = LegacySource::new(bytes, options);
+    while !matches!(source.next()?, Item::Finish) {}
+    Ok(())
+}
+
+fn small(image: Legacy) -> Legacy {
+    Legacy { pages: 11, ..image }
+}
+
+#[test]
+fn an_image_that_is_cut_at_any_byte_is_an_error() {
+    let images = [
+        Legacy {
+            xsave: Some(608),
+            rounds: 2,
+            ..small(Legacy::pv64())
+        },
+        small(Legacy::pae(4)),
+        small(Legacy::xen_3_0_3(Kind::Pv64, 8)),
+        Legacy {
+            verify: true,
+            ..small(Legacy::pae(8))
+        },
+        Legacy {
+            mappings: Some(vec![(1, 2, 3, "vga")]),
+            ..small(Legacy::hvm(8))
+        },
+    ];
+    for image in images {
+        let (bytes, options) = (image.bytes(), options(!image.is_pv(), true));
+        read(&bytes, options).unwrap();
+        // A guest without a device model has nothing behind its context.
+        let whole = Legacy {
+            model: None,
+            ..image.clone()
+        }
+        .bytes()
+        .len();
+        for length in (0..bytes.len()).filter(|length| *length != whole) {
+            let error = read(&bytes[..length], options).unwrap_err();
+            assert!(
+                matches!(error, ImageError::Format { .. }),
+                "{image:?} cut at {length}: {error}"
+            );
+        }
+    }
+}
+
+/// An xend gives the state of a device model no length: of it only the beginning can be missed.
+#[test]
+fn the_state_of_an_xends_device_model_has_to_begin_as_one() {
+    let image = small(Legacy {
+        model: Some((XEND_MODEL, b"QEVM and more".to_vec())),
+        ..Legacy::hvm(8)
+    });
+    let bytes = image.bytes();
+    let begin = bytes.len() - b"QEVM and more".len();
+    for length in begin - XEND_MODEL.len() + 1..begin + 4 {
+        read(&bytes[..length], options(true, true)).unwrap_err();
+    }
+    read(&bytes[..begin + 4], options(true, true)).unwrap();
 }
