@@ -167,8 +167,7 @@ fn known_to_xen() -> Vec<Variant> {
 /// What xends sent and Xen's converter does not know.
 fn unknown_to_xen() -> Vec<Variant> {
     let no_extended_info = Upstream::Refuses("it takes extended information for granted");
-    let no_length =
-        Upstream::Refuses("it does not know a device model's state without a length, which is every xend's");
+    let no_signature = Upstream::Refuses("it knows a device model's state only with libxl's signature");
     let to_3_2 = |image: &mut Legacy| {
         image.extended = Extended::Vcpu;
         image.vcpu_chunk = true;
@@ -225,7 +224,7 @@ fn unknown_to_xen() -> Vec<Variant> {
                 model: model(XEND_MODEL),
                 ..Legacy::hvm(8)
             },
-            no_length,
+            no_signature,
             |image| {
                 image.model = model(LIBXL_MODEL);
             },
@@ -236,7 +235,7 @@ fn unknown_to_xen() -> Vec<Variant> {
                 model: model(REMUS_MODEL),
                 ..Legacy::hvm(8)
             },
-            no_length,
+            no_signature,
             |image| {
                 image.model = model(LIBXL_MODEL);
             },
@@ -329,7 +328,7 @@ fn odd() -> Vec<Variant> {
                 ..Legacy::hvm(8)
             },
             Upstream::Refuses("it takes a device model's state for granted"),
-            |_| {},
+            |image| image.model = model(LIBXL_MODEL),
         ),
     ]
 }
