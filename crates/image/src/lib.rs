@@ -16,6 +16,7 @@
 
 mod error;
 mod item;
+pub mod legacy;
 mod order;
 mod page;
 pub mod record;
