@@ -15,10 +15,12 @@
 //! ```
 
 mod error;
+pub mod inspect;
 mod item;
 pub mod legacy;
 mod order;
 mod page;
+mod recognise;
 pub mod record;
 pub mod save;
 pub mod v2;
@@ -27,3 +29,4 @@ pub use error::ImageError;
 pub use item::{DomainHeader, ImageSink, ImageSource, Item};
 pub use order::OrderCheck;
 pub use page::{PAGE_SIZE, PageBatch, PageContent, PageEntry, PageType};
+pub use recognise::{Certainty, FIRST_BYTES, Format, Recognised, not_an_image, recognise};
