@@ -1,6 +1,6 @@
 //! Devices: `'mac=..,bridge=..'` and `'phy:/dev/x,xvda,w'`.
 
-use domain::{Vbd, Vif};
+use crate::{Vbd, Vif};
 
 /// What was found, and what was expected.
 type Wrong = (String, &'static str);
@@ -20,6 +20,7 @@ pub(crate) fn vif(text: &str) -> Result<Vif, Wrong> {
             "bridge" => &mut vif.bridge,
             "ip" => &mut vif.ip,
             "script" => &mut vif.script,
+            "model" => &mut vif.model,
             _ => {
                 vif.other.push((key.to_owned(), value.to_owned()));
                 continue;
@@ -63,6 +64,6 @@ pub(crate) fn disk(text: &str) -> Result<Vbd, Wrong> {
         device: device.to_owned(),
         backing: (!backing.is_empty()).then(|| backing.to_owned()),
         mode: mode.to_owned(),
-        other: Vec::new(),
+        ..Vbd::default()
     })
 }

@@ -4,35 +4,39 @@ mod devices;
 mod settings;
 mod syntax;
 
-use domain::{Action, DomainConfig, GuestKind};
 use uuid::Uuid;
+
+use crate::{Action, DomainConfig, GuestKind};
 
 use settings::{Origin, Settings};
 
 /// Bytes of a file at most.
-pub(crate) const MAX_FILE: usize = 1 << 20;
+pub const MAX_FILE: usize = 1 << 20;
 
 /// What a file says.
 #[derive(Debug)]
-pub(crate) struct Loaded {
+pub struct Loaded {
     /// The domain.
-    pub(crate) config: DomainConfig,
+    pub config: DomainConfig,
     /// What does not act as its author may think.
-    pub(crate) warnings: Vec<String>,
+    pub warnings: Vec<String>,
 }
 
 /// What is wrong, and where: `web.cfg:3:5`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{at}: {what}")]
-pub(crate) struct ConfigFileError {
+pub struct ConfigFileError {
     /// Where.
-    pub(crate) at: String,
+    pub at: String,
     /// What.
-    pub(crate) what: String,
+    pub what: String,
 }
 
 /// Reads a file's bytes, with settings of the command line (`key=value`) that replace those of the file. `name`: what to call the file.
-pub(crate) fn load(name: &str, bytes: &[u8], overrides: &[String]) -> Result<Loaded, ConfigFileError> {
+///
+/// # Errors
+/// The first mistake, and where it stands.
+pub fn load(name: &str, bytes: &[u8], overrides: &[String]) -> Result<Loaded, ConfigFileError> {
     if bytes.len() > MAX_FILE {
         let what = format!("more than {MAX_FILE} bytes: this is no domain's configuration");
         return Err(ConfigFileError {
