@@ -14,6 +14,7 @@
 //! └────── libxc image ──────┘
 //! ```
 
+pub mod convert;
 mod error;
 pub mod inspect;
 mod item;

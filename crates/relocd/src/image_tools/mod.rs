@@ -3,6 +3,7 @@
 mod config;
 mod convert;
 mod file;
+mod output;
 mod show;
 mod table;
 
