@@ -127,7 +127,7 @@ pub(super) fn page_data<R: Read>(scan: &mut Scan<R>, state: &mut State, length: 
         How {
             name: "PAGE_DATA",
             tables: state.tables.as_ref(),
-            verify: state.verify,
+            verify: state.verify.is_some(),
         },
     )
 }
@@ -157,7 +157,7 @@ pub(super) fn record<R: Read>(scan: &mut Scan<R>, state: &mut State, kind: u32, 
             return hvm_params(scan, length);
         }
         0x0d => {
-            state.verify = true;
+            state.verify = Some(scan.report.pages.records);
             has_length(scan, length, length == 0, "none")?;
             scan.note(offset, "verify mode: the pages that follow repeat those before");
             "what follows is for comparison".to_owned()

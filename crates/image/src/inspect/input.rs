@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use crate::{FIRST_BYTES, PAGE_SIZE};
 
 /// Bytes that are read at once.
-const BUFFER: usize = 256 << 10;
+const BUFFER: usize = 64 << 10;
 
 const _: () = assert!(BUFFER > FIRST_BYTES && BUFFER > PAGE_SIZE);
 

@@ -35,7 +35,8 @@ pub(super) struct State {
     pub(super) frames: Vec<u64>,
     /// The highest page and one.
     pub(super) p2m_size: Option<u64>,
-    pub(super) verify: bool,
+    /// In verify mode: records of pages that had come when it began.
+    pub(super) verify: Option<u64>,
     pub(super) vcpus: BTreeMap<u32, Registers>,
     pub(super) shared_info: bool,
     pub(super) hvm_params: bool,
@@ -57,7 +58,7 @@ pub(super) fn image<R: Read>(scan: &mut Scan<R>) -> Step<Guest> {
         width: 0,
         frames: Vec::new(),
         p2m_size: None,
-        verify: false,
+        verify: None,
         vcpus: BTreeMap::new(),
         shared_info: false,
         hvm_params: false,
@@ -224,6 +225,13 @@ fn finish<R: Read>(scan: &mut Scan<R>, state: &State) -> Step {
     };
     if state.version >= 3 && !state.static_data_end {
         scan.fault(offset, "an END without STATIC_DATA_END", "one before it, in version 3")?;
+    }
+    if state.verify == Some(scan.report.pages.records) {
+        scan.fault(
+            offset,
+            "verify mode without pages",
+            "pages to compare with those before",
+        )?;
     }
     if scan.report.pages.entries == 0 {
         scan.fault(offset, "an END without any pages", "PAGE_DATA before it")?;

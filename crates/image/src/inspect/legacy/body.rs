@@ -75,6 +75,13 @@ fn end<R: Read>(scan: &mut Scan<R>, legacy: &Legacy) -> Step {
             format!("{count} entries with extended sign, as 64-bit Xen 3.0 sends them"),
         );
     }
+    if legacy.verify == Some(scan.report.pages.records) {
+        scan.fault(
+            offset,
+            "verify mode without pages",
+            "pages to compare with those before",
+        )?;
+    }
     if scan.report.pages.with_data == 0 {
         scan.fault(offset, "no pages", "pages")?;
     }
@@ -143,7 +150,7 @@ fn batch<R: Read>(scan: &mut Scan<R>, legacy: &mut Legacy, count: usize) -> Step
         How {
             name: "batches of pages",
             tables: legacy.tables.as_ref(),
-            verify: legacy.verify,
+            verify: legacy.verify.is_some(),
         },
     )
 }
@@ -164,7 +171,7 @@ fn chunk<R: Read>(scan: &mut Scan<R>, legacy: &mut Legacy, id: i32) -> Step<Stri
     }
     Ok(match id {
         -1 => {
-            legacy.verify = true;
+            legacy.verify = Some(scan.report.pages.records);
             scan.note(offset, "verify mode: the pages that follow repeat those before");
             "what follows is for comparison".to_owned()
         }

@@ -33,7 +33,8 @@ struct Legacy {
     frames: Vec<u64>,
     extended: bool,
     xsave: Option<u32>,
-    verify: bool,
+    /// In verify mode: batches that had come when it began.
+    verify: Option<u64>,
     online: Vec<u32>,
     vcpu_info: bool,
     absent_with_number: u64,
@@ -94,7 +95,7 @@ fn p2m_size<R: Read>(scan: &mut Scan<R>, guest: LegacyGuest) -> Step<Legacy> {
         frames: Vec::new(),
         extended: false,
         xsave: None,
-        verify: false,
+        verify: None,
         online: vec![0],
         vcpu_info: false,
         absent_with_number: 0,
