@@ -1,8 +1,14 @@
 //! Files that describe a domain: `key = value`, as for xend's `xm` and for `xl`.
+//!
+//! The syntax is a small part of Python's, of which xl's is a part (4.2 to today). A domain of the embedded toolstack has the first keys of the list only; Xen's
+//! guests have everything that [`DomainConfig`](crate::DomainConfig) holds, in xl's words: what [`DomainConfig::to_xl`](crate::DomainConfig::to_xl) writes is
+//! read back as it was.
 
 mod devices;
+mod disk;
 mod settings;
 mod syntax;
+mod xen;
 
 use uuid::Uuid;
 
@@ -120,7 +126,9 @@ fn domain(file: &str, settings: &mut Settings) -> Result<DomainConfig, ConfigFil
     if let Some((vcpus, _)) = settings.number("vcpus", 1, u64::from(DomainConfig::MAX_VCPUS))? {
         config.vcpus = u32::try_from(vcpus).unwrap_or(DomainConfig::MAX_VCPUS);
     }
-    if let Some((ramdisk, at)) = settings.text("ramdisk")?.filter(|(ramdisk, _)| !ramdisk.is_empty()) {
+    if kind == GuestKind::Embedded
+        && let Some((ramdisk, at)) = settings.text("ramdisk")?.filter(|(ramdisk, _)| !ramdisk.is_empty())
+    {
         let warning = format!(
             "{}: ramdisk: relocd does not load '{ramdisk}'; the kernel must do without it",
             at.place()
@@ -138,7 +146,10 @@ fn domain(file: &str, settings: &mut Settings) -> Result<DomainConfig, ConfigFil
     for (text, at) in settings.list("disk")? {
         config
             .vbds
-            .push(devices::disk(&text).map_err(|(found, expected)| at.wrong("disk", &found, expected))?);
+            .push(disk::disk(&text).map_err(|(found, expected)| at.wrong("disk", &found, expected))?);
+    }
+    if kind != GuestKind::Embedded {
+        xen::read(settings, &mut config)?;
     }
     Ok(config)
 }

@@ -126,7 +126,7 @@ fn warnings_name_the_line() {
             "web.cfg:5:1: name is set in line 1 already; this one counts",
             "web.cfg:6:8: maxmem: 1 MiB is less than memory; it becomes 64",
             "web.cfg:7:9: ramdisk: relocd does not load '/i'; the kernel must do without it",
-            "web.cfg:3:1: vnc is not known and has no effect",
+            "web.cfg:3:1: vnc has no effect on this kind of guest",
             "web.cfg:4:3: memroy is not known and has no effect; is it memory?",
         ]
     );

@@ -19,10 +19,12 @@ mod hvm;
 mod input;
 mod pages;
 mod prologue;
+mod sink;
 mod source;
 
 pub use input::Word;
 pub use prologue::GuestWidth;
+pub use sink::{LegacySink, LegacyTarget, LegacyWriteOptions};
 pub use source::LegacySource;
 
 /// Which kind of guest the image is of: it does not say so itself.
