@@ -119,8 +119,8 @@ fn vcpu(vcpu: &Vcpu) -> String {
         hex("CR3 page", vcpu.cr3),
         hex("CR1 page", vcpu.cr1),
         hex("start info page", vcpu.start_info),
-        plain("GDT", vcpu.gdt_entries),
-        plain("extended", vcpu.extended),
+        plain("GDT entries", vcpu.gdt_entries),
+        plain("extended context", vcpu.extended),
         plain("xsave", vcpu.xsave),
         plain("MSRs", vcpu.msrs),
     ];
