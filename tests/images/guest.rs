@@ -31,6 +31,8 @@ impl Legacy {
             let value = match nibble & 7 {
                 0 => mix.rotate_left(slot as u32).wrapping_add(slot),
                 // Some entries are present, those of the hypervisor are zero.
+                // A PAE guest's top table has four slots, and nothing behind them.
+                3 if self.kind == Kind::Pae && slot > 3 => 0,
                 _ if slot % 7 == 3 && !(4..272).contains(&slot) => ((mix ^ slot) % (self.pages - 2)) << 12 | 0x67,
                 _ => 0,
             };

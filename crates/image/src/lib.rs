@@ -14,11 +14,14 @@
 //! └────── libxc image ──────┘
 //! ```
 
+pub mod convert;
 mod error;
+pub mod inspect;
 mod item;
 pub mod legacy;
 mod order;
 mod page;
+mod recognise;
 pub mod record;
 pub mod save;
 pub mod v2;
@@ -27,3 +30,4 @@ pub use error::ImageError;
 pub use item::{DomainHeader, ImageSink, ImageSource, Item};
 pub use order::OrderCheck;
 pub use page::{PAGE_SIZE, PageBatch, PageContent, PageEntry, PageType};
+pub use recognise::{Certainty, FIRST_BYTES, Format, Recognised, not_an_image, recognise};

@@ -15,6 +15,7 @@ pub mod demo;
 mod failure;
 mod fault;
 mod host;
+pub mod image_tools;
 mod incoming;
 mod interfaces;
 mod journal;
