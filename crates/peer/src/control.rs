@@ -376,6 +376,9 @@ pub struct Migrated {
     pub host: String,
     /// The domain's number there.
     pub domid: u32,
+    /// It does not run there, but is in the spool: the destination keeps domains on disk.
+    #[serde(default)]
+    pub spooled: bool,
     /// `live` or `offline`.
     pub mode: String,
     /// Rounds, with the last one.

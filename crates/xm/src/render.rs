@@ -138,11 +138,13 @@ pub(crate) fn info(info: &Info) -> String {
 
 /// The last line of `xm migrate`.
 pub(crate) fn migrated(done: &Migrated) -> String {
+    let (domain, host) = (escape(&done.domain), escape(&done.host));
+    let now = match done.spooled {
+        true => format!("is now in the spool of {host}, on disk"),
+        false => format!("now runs on {host} (domain {})", done.domid),
+    };
     format!(
-        "Domain '{}' now runs on {} (domain {}): {}, {}, {}, {} on the wire, {} in all, {} downtime\n",
-        escape(&done.domain),
-        escape(&done.host),
-        done.domid,
+        "Domain '{domain}' {now}: {}, {}, {}, {} on the wire, {} in all, {} downtime\n",
         escape(&done.mode),
         plural(u64::from(done.rounds), "round"),
         plural(done.pages, "page"),

@@ -109,6 +109,7 @@ pub async fn migrate(
         word,
         place: Place::Host,
         depart: Some(Box::new(depart)),
+        spools: false,
         begun,
     };
     departure.run().instrument(span).await
@@ -168,6 +169,8 @@ struct Outgoing {
     word: ModeWord,
     place: Place,
     depart: Option<Depart>,
+    /// The destination keeps domains on disk.
+    spools: bool,
     begun: Instant,
 }
 
@@ -207,6 +210,7 @@ impl Outgoing {
             }
             negotiate::Negotiated::Ready(ready) => ready,
         };
+        self.spools = ready.spools;
         let relocation = &self.booked.relocation;
         let mut entry = Entry::new(
             relocation.id,
@@ -361,6 +365,7 @@ impl Outgoing {
             domain: self.config.name.clone(),
             host: self.order.host.clone(),
             domid,
+            spooled: self.spools,
             mode: self.word.word().to_owned(),
             rounds: progress.round,
             pages: progress.pages_sent,

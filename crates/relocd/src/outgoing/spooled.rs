@@ -78,6 +78,7 @@ pub async fn send_spooled(
         word,
         place: Place::Spool,
         depart: Some(Box::new(depart)),
+        spools: false,
         begun,
     };
     departure.run().instrument(span).await
