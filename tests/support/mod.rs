@@ -45,6 +45,8 @@ pub struct Host {
     pub directory: tempfile::TempDir,
     pub address: String,
     pub port: u16,
+    /// What runs its domains.
+    pub toolstack: &'static str,
     child: Option<Child>,
     extra: String,
     /// The network namespace that the daemon is in, if not the test's.
@@ -73,6 +75,7 @@ impl Host {
             directory,
             address: own_address(),
             port: 18002,
+            toolstack: "embedded",
             child: None,
             extra: extra.to_owned(),
             namespace: None,
@@ -100,7 +103,7 @@ impl Host {
             .env("RELOCD_FAULT", &self.faults)
             .arg("--config")
             .arg(self.path("xend-config.sxp"))
-            .args(["--toolstack", "embedded", "--state-dir"])
+            .args(["--toolstack", self.toolstack, "--state-dir"])
             .arg(self.path("state"))
             .arg("--control")
             .arg(self.path("control"))

@@ -16,6 +16,7 @@
 
 pub mod convert;
 mod error;
+mod flow;
 pub mod inspect;
 mod item;
 pub mod legacy;
@@ -27,6 +28,7 @@ pub mod save;
 pub mod v2;
 
 pub use error::ImageError;
+pub use flow::{Tee, copy};
 pub use item::{DomainHeader, ImageSink, ImageSource, Item};
 pub use order::OrderCheck;
 pub use page::{PAGE_SIZE, PageBatch, PageContent, PageEntry, PageType};

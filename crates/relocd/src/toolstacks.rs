@@ -4,7 +4,10 @@ use std::{path::Path, sync::Arc};
 
 use config::Config;
 use embedded::Embedded;
-use toolstack::{Settings, Toolstack, ToolstackError};
+use toolstack::{
+    Settings, Toolstack, ToolstackError,
+    spool::{Spool, SpoolToolstack},
+};
 
 /// The operator's choice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -16,7 +19,7 @@ pub enum Choice {
     Embedded,
     /// Xen, through its xl; not in this version.
     Xl,
-    /// None: arriving domains become files; not in this version.
+    /// None: arriving domains become files in the spool.
     Spool,
 }
 
@@ -27,12 +30,17 @@ const XEN_CAPABILITIES: &str = "/proc/xen/capabilities";
 ///
 /// # Errors
 /// The toolstack's; [`ToolstackError::Unsupported`] for those that this version does not have.
-pub fn open(choice: Choice, config: &Config, state_directory: &Path) -> Result<Arc<dyn Toolstack>, ToolstackError> {
+pub fn open(
+    choice: Choice,
+    config: &Config,
+    state_directory: &Path,
+    spool: &Spool,
+) -> Result<Arc<dyn Toolstack>, ToolstackError> {
     let on_xen = || std::fs::read_to_string(XEN_CAPABILITIES).is_ok_and(|text| text.contains("control_d"));
     match choice {
         Choice::Auto if on_xen() => unsupported("xl"),
         Choice::Xl => unsupported("xl"),
-        Choice::Spool => unsupported("spool"),
+        Choice::Spool => Ok(Arc::new(SpoolToolstack::new(spool.clone()))),
         Choice::Auto | Choice::Embedded => {
             let settings = Settings {
                 state_directory: state_directory.to_owned(),

@@ -62,10 +62,15 @@ fn write_below(command: &clap::Command, section: &str, dir: &Path) -> io::Result
 }
 
 fn built(command: clap::Command) -> clap::Command {
-    // The subcommand `help` needs no page of its own.
-    let mut command = command.disable_help_subcommand(true);
+    // The subcommand `help` needs no page of its own, nor is it one of anything.
+    let mut command = without_help(command);
     command.build();
     command
+}
+
+fn without_help(command: clap::Command) -> clap::Command {
+    let command = command.disable_help_subcommand(true);
+    command.mut_subcommands(without_help)
 }
 
 fn page(command: &clap::Command, section: &str) -> io::Result<String> {
