@@ -174,16 +174,17 @@ async fn arriving(host: &Arc<Host>, mut entry: Entry) {
         return;
     }
     booked.relocation.stage("recovering");
+    let host = Arc::clone(host);
     let carry_on = async move {
         let handoff = Arc::clone(&incoming);
         match blocking(move || handoff.again()).await {
-            Ok(said) => {
-                incoming::settle(&incoming, said).await;
+            Ok(_) => {
+                incoming::settle(&booked.relocation, &incoming).await;
                 tracing::info!(state = incoming.state().name(), "settled");
+                incoming::finish(&host, &booked.relocation, &incoming).await;
             }
             Err(error) => tracing::error!(%error, "the handoff is at fault"),
         }
-        drop(booked);
     };
     tokio::spawn(carry_on.in_current_span());
 }

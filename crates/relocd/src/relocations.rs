@@ -222,6 +222,11 @@ impl Relocations {
             .sum()
     }
 
+    /// Whether [`Relocations::stop`] has been called.
+    pub fn is_stopping(&self) -> bool {
+        lock(&self.running).stopping
+    }
+
     /// Lets no new one begin, and asks all that run to stop.
     pub fn stop(&self, reason: &str) {
         let mut running = lock(&self.running);

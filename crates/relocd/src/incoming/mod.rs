@@ -21,9 +21,7 @@ pub use admit::{Admitted, admit};
 pub use handoff::{Incoming, Say};
 pub use outcome::outcome;
 
-use crate::{
-    blocking::blocking, conversation::Conversation, fault, host::Host, relocations::Relocation, unwritten::write_later,
-};
+use crate::{blocking::blocking, conversation::Conversation, fault, host::Host, relocations::Relocation};
 
 /// How long the other end may take to read a last word.
 const LAST_WORD: Duration = Duration::from_secs(5);
@@ -70,6 +68,7 @@ pub async fn receive(host: &Arc<Host>, mut conversation: Conversation, request: 
                     )
                     .await;
                 }
+                finish(host, &ready.booked.relocation, &ready.incoming).await;
             }
         }
     }
@@ -143,8 +142,8 @@ async fn take_in(
     };
     match completed {
         Ok(said) if matches!(said.first(), Some(Say::Loaded)) => {}
-        Ok(said) => {
-            settle(incoming, said).await;
+        Ok(_) => {
+            settle(relocation, incoming).await;
             return;
         }
         Err(error) => {
@@ -184,10 +183,10 @@ async fn take_in(
         blocking(move || incoming.on(Event::Commit)).await
     };
     match committed {
-        Ok(said) => {
-            let domid = settle(incoming, said).await;
+        Ok(_) => {
+            settle(relocation, incoming).await;
             relocation.end();
-            if let Some(domid) = domid {
+            if let Some(domid) = incoming.runs_as() {
                 tracing::info!(domid, "the domain runs here");
                 // Lost or not: the source can ask.
                 fault::reached(&["in", "running", "send"]).await;
@@ -196,7 +195,7 @@ async fn take_in(
                     .await;
                 fault::reached(&["in", "running", "sent"]).await;
             } else {
-                let why = incoming.detail().unwrap_or_default();
+                let why = incoming.entry().detail.unwrap_or_default();
                 let refused = Refused {
                     word: "not-committed".to_owned(),
                     text: format!("the commit could not be journalled there, and the domain was discarded: {why}"),
@@ -270,8 +269,8 @@ async fn give_up(relocation: &Relocation, incoming: &Arc<Incoming>, reason: &str
     let handoff = Arc::clone(incoming);
     let any = match blocking(move || handoff.on(Event::Failed)).await {
         Ok(said) => {
-            let any = !said.is_empty();
-            settle(incoming, said).await;
+            let any = !said.is_empty() || incoming.has_later();
+            settle(relocation, incoming).await;
             any
         }
         Err(error) => {
@@ -283,31 +282,38 @@ async fn give_up(relocation: &Relocation, incoming: &Arc<Incoming>, reason: &str
     any
 }
 
-/// Tries again what the toolstack failed to do, until it is done. The domain's number if it runs.
-pub async fn settle(incoming: &Arc<Incoming>, mut said: Vec<Say>) -> Option<u32> {
-    let domid = loop {
-        let (mut retry, mut runs) = (None, None);
-        for say in said {
-            match say {
-                Say::Running(domid) => runs = Some(domid),
-                Say::Retry(error) => retry = Some(error),
-                Say::Loaded | Say::Outcome(_) | Say::Discarded => {}
-            }
-        }
-        let (None, Some(error)) = (runs, retry) else { break runs };
-        tracing::error!(%error, state = incoming.state().name(), "the toolstack failed; trying again");
-        sleep(Duration::from_secs(1)).await;
-        let handoff = Arc::clone(incoming);
-        said = match blocking(move || handoff.again()).await {
-            Ok(said) => said,
-            Err(error) => {
-                tracing::error!(%error, "the handoff is at fault");
-                return None;
-            }
-        };
-    };
-    if let Some((journal, entry)) = incoming.unwritten() {
-        write_later(journal, entry);
+/// Between two attempts.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Tries again what the toolstack or the disk failed to do, until the domain runs, or nothing is left of it. The last record may then still be missing:
+/// see [`finish`].
+pub async fn settle(relocation: &Relocation, incoming: &Arc<Incoming>) {
+    while incoming.has_later() && !incoming.state().is_over() && again(relocation, incoming).await {}
+}
+
+/// Tries to write the last record until the disk has it: nobody else could answer the source once the daemon has ended. A daemon that stops leaves it
+/// to the next start, which finds out by itself.
+pub async fn finish(host: &Host, relocation: &Relocation, incoming: &Arc<Incoming>) {
+    relocation.end();
+    while incoming.has_later() && !host.relocations.is_stopping() && again(relocation, incoming).await {}
+    if let Some(trouble) = incoming.trouble() {
+        tracing::error!("left to the next start: {trouble}");
     }
-    domid
+}
+
+/// After a pause, once more; false if that makes no sense.
+async fn again(relocation: &Relocation, incoming: &Arc<Incoming>) -> bool {
+    relocation.stage(incoming.state().name());
+    if let Some(trouble) = incoming.trouble() {
+        relocation.note(&trouble);
+    }
+    sleep(PAUSE).await;
+    let handoff = Arc::clone(incoming);
+    match blocking(move || handoff.again()).await {
+        Ok(_) => true,
+        Err(error) => {
+            tracing::error!(%error, "the handoff is at fault");
+            false
+        }
+    }
 }
