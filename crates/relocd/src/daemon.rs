@@ -129,6 +129,7 @@ async fn serve(
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"), toolstack = host.toolstack.name(), config = %options.config.display(), "relocd is ready"
     );
+    let expiry = tokio::spawn(expire(Arc::clone(&host)));
     let status = status(&host);
     system::notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
     while let Some(asked) = signals.recv().await {
@@ -139,8 +140,20 @@ async fn serve(
     }
     stop(&host, &mut listeners).await;
     operators.abort();
+    expiry.abort();
     let _ = std::fs::remove_file(&options.control);
     Ok(())
+}
+
+/// How often records are looked at that may have expired.
+const EXPIRY: Duration = Duration::from_secs(3600);
+
+/// Removes expired records for as long as the daemon runs.
+async fn expire(host: Arc<Host>) {
+    loop {
+        sleep(EXPIRY).await;
+        recovery::expire(&host).await;
+    }
 }
 
 fn status(host: &Host) -> String {
@@ -161,6 +174,7 @@ async fn reload(host: &Arc<Host>, listeners: &mut Listeners, logging: &Logging) 
                     logging.apply(&loaded.config);
                     host.set_config(loaded.config);
                     tracing::info!("configuration reloaded");
+                    recovery::expire(host).await;
                 }
                 Err(error) => tracing::error!("configuration not reloaded, the old one stays in force: {error}"),
             }

@@ -59,12 +59,14 @@ State: r running, b blocked, p paused, s suspended, c crashed, d dying.";
 const CONSOLE: &str = "Example:
   xm console web           on the host where web runs; after a relocation, on the new host: what it printed moved along";
 
-const RESOLVE: &str = "Only for a relocation that xm status shows as in-doubt: the domain stands still here and may run at the other host.
+const RESOLVE: &str = "Only for a relocation that xm status shows as in-doubt (at the source: the domain stands still here and may run at the \
+destination) or as lost (at the destination: it was committed to this host and is not here).
 
 Examples:
+  xm resolve ID                          what happened, what is known, what can be decided
   xm resolve ID --resume                 tells what to make sure of
-  xm resolve ID --resume --yes-i-know    the domain does not run there and never will: it runs on here
-  xm resolve ID --destroy --yes-i-know   the domain runs there: the copy here ends";
+  xm resolve ID --resume --yes-i-know    the domain does not run at the destination, and never will or did: it runs on at the source
+  xm resolve ID --destroy --yes-i-know   the domain runs, or ran, at the destination: the source's copy ends";
 
 /// Manages the domains of this host, and moves them to others.
 #[derive(Debug, Parser)]
@@ -126,6 +128,7 @@ impl Command {
             Command::Migrate(args) => args.json,
             Command::List(args) => args.json,
             Command::Info(args) | Command::Status(args) => args.json,
+            Command::Resolve(args) => args.json,
             _ => false,
         }
     }
@@ -236,19 +239,22 @@ pub(crate) struct CreateArgs {
 /// `xm resolve`.
 #[derive(Debug, Args)]
 #[command(after_help = RESOLVE)]
-#[command(group = clap::ArgGroup::new("decision").required(true).args(["resume", "destroy"]))]
+#[command(group = clap::ArgGroup::new("decision").args(["resume", "destroy"]))]
 pub(crate) struct ResolveArgs {
     /// The relocation, as xm status tells it.
     pub(crate) id: Uuid,
-    /// The domain runs on here. Wrong if it runs at the other host.
+    /// The domain runs on at the source. Wrong if it runs, or ran, at the destination.
     #[arg(long)]
     pub(crate) resume: bool,
-    /// The domain's copy here ends. Wrong if it does not run at the other host.
+    /// The source's copy ends. Wrong if the domain does not run, and never ran, at the destination.
     #[arg(long)]
     pub(crate) destroy: bool,
     /// You have made sure of it; without this, xm only tells what to make sure of.
-    #[arg(long)]
+    #[arg(long, requires = "decision")]
     pub(crate) yes_i_know: bool,
+    /// Answer with one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// A shell that completions are made for.

@@ -14,7 +14,7 @@ use tokio::{
 };
 use tracing::Instrument;
 
-use super::{in_doubt, send};
+use super::{Operator, in_doubt, send};
 use crate::{
     cancel::Cancel,
     failure,
@@ -33,11 +33,16 @@ const IN_DOUBT: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// [`Failure`], for the operator.
-pub async fn migrate(host: &Arc<Host>, stream: &mut UnixStream, order: Migrate) -> Result<Reply, Failure> {
+pub async fn migrate(
+    host: &Arc<Host>,
+    stream: &mut UnixStream,
+    order: Migrate,
+    who: &Operator,
+) -> Result<Reply, Failure> {
     let cancel = Cancel::default();
     let (started, booked) = oneshot::channel();
     // On a task of its own: from the commit on it goes on whether the operator waits or not.
-    let task = outgoing::migrate(Arc::clone(host), order, cancel.clone(), started);
+    let task = outgoing::migrate(Arc::clone(host), order, who.to_string(), cancel.clone(), started);
     let mut task = tokio::spawn(task.in_current_span());
     let mut relocation = Box::pin(booked);
     let mut booked: Option<Arc<Relocation>> = None;

@@ -4,10 +4,13 @@ mod admit;
 mod handoff;
 mod outcome;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use peer::{
-    handoff::destination::Event,
+    handoff::destination::{Event, State},
     native::{
         FrameSource,
         message::{Refused, Relocate, Reply, is_commit},
@@ -19,61 +22,85 @@ use tracing::Instrument;
 
 pub use admit::{Admitted, admit};
 pub use handoff::{Incoming, Say};
-pub use outcome::outcome;
+pub use outcome::{Whereabouts, look, outcome};
 
-use crate::{blocking::blocking, conversation::Conversation, fault, host::Host, relocations::Relocation};
+use crate::{
+    audit::{Outcome, Record},
+    blocking::blocking,
+    conversation::Conversation,
+    fault,
+    host::Host,
+    journal::Direction,
+    relocations::Relocation,
+};
 
 /// How long the other end may take to read a last word.
 const LAST_WORD: Duration = Duration::from_secs(5);
 
-/// Answers `relocate`: takes the domain in, or says why not. The connection is used up, but after a dry run or a refusal.
-pub async fn receive(host: &Arc<Host>, mut conversation: Conversation, request: Relocate, peer: &str, entry: &str) {
+/// Answers `relocate`: takes the domain in, or says why not. `entry`: what let the peer in. The connection is used up, but after a dry run or a refusal.
+pub async fn receive(host: &Arc<Host>, conversation: Conversation, request: Relocate, peer: &str, entry: &str) {
     let span =
         tracing::info_span!("relocation", id = %request.id, direction = "in", peer, domain = tracing::field::Empty);
-    async {
-        let limit = host.limits().handshake;
-        match admit(host, &request, peer).await {
-            Err(refused) => {
-                tracing::warn!(kind = refused.word, "refused: {refused}");
-                conversation.last_word(&line(&Reply::Err(refused)), LAST_WORD).await;
+    answer(host, conversation, request, peer, entry).instrument(span).await;
+}
+
+async fn answer(host: &Arc<Host>, mut conversation: Conversation, request: Relocate, peer: &str, entry: &str) {
+    let begun = Instant::now();
+    let limit = host.limits().handshake;
+    let mut account = Record::new(request.id, Direction::In, "", peer, request.mode.word());
+    account.asked_by = Some(peer.to_owned());
+    account.allowed_by = Some(entry.to_owned());
+    let admitted = match admit::config(&request) {
+        Ok(config) => {
+            tracing::Span::current().record("domain", &config.name);
+            config.name.clone_into(&mut account.domain);
+            account.uuid = Some(config.uuid);
+            admit(host, &request, config, peer, entry).await
+        }
+        Err(refused) => Err(refused),
+    };
+    match admitted {
+        Err(refused) => {
+            tracing::warn!(kind = refused.word, "refused: {refused}");
+            account.kind = Some(refused.word.clone());
+            account.reason = Some(refused.text.clone());
+            account.since(begun).over(Outcome::Refused);
+            conversation.last_word(&line(&Reply::Err(refused)), LAST_WORD).await;
+        }
+        Ok(Admitted::DryRun) => {
+            tracing::info!(allowed_by = entry, "a dry run: would be let in");
+            account.since(begun).over(Outcome::DryRun);
+            let _ = conversation.send(&line(&Reply::Admitted), limit).await;
+        }
+        Ok(Admitted::Ready(ready)) => {
+            let (relocation, incoming) = (&ready.booked.relocation, &ready.incoming);
+            tracing::info!(allowed_by = entry, mode = relocation.mode, "a domain arrives");
+            fault::reached(&["in", "ready", "send"]).await;
+            let sent = conversation.send(&line(&Reply::Ready), limit).await;
+            fault::reached(&["in", "ready", "sent"]).await;
+            if sent.is_ok() {
+                take_in(host, conversation, relocation, incoming, ready.config).await;
+            } else {
+                give_up(relocation, incoming, "the connection was lost before the image").await;
             }
-            Ok(Admitted::DryRun) => {
-                tracing::info!(allowed_by = entry, "a dry run: would be let in");
-                let _ = conversation.send(&line(&Reply::Admitted), limit).await;
-            }
-            Ok(Admitted::Ready(ready)) => {
-                tracing::Span::current().record("domain", &ready.config.name);
-                tracing::info!(
-                    allowed_by = entry,
-                    mode = ready.booked.relocation.mode,
-                    "a domain arrives"
-                );
-                fault::reached(&["in", "ready", "send"]).await;
-                let sent = conversation.send(&line(&Reply::Ready), limit).await;
-                fault::reached(&["in", "ready", "sent"]).await;
-                if sent.is_ok() {
-                    take_in(
-                        host,
-                        conversation,
-                        &ready.booked.relocation,
-                        &ready.incoming,
-                        ready.config,
-                    )
-                    .await;
-                } else {
-                    give_up(
-                        &ready.booked.relocation,
-                        &ready.incoming,
-                        "the connection was lost before the image",
-                    )
-                    .await;
-                }
-                finish(host, &ready.booked.relocation, &ready.incoming).await;
-            }
+            over(incoming, Some(begun));
+            finish(host, relocation, incoming).await;
         }
     }
-    .instrument(span)
-    .await;
+}
+
+/// The audit trail, once nothing is left to decide. `begun`: when, if it began in this daemon's life.
+pub fn over(incoming: &Incoming, begun: Option<Instant>) {
+    let outcome = match incoming.state() {
+        State::Running => Outcome::Moved,
+        State::Discarded => Outcome::Discarded,
+        // Left to the next start, which will tell.
+        _ => return,
+    };
+    let account = Record::of(&incoming.entry());
+    begun
+        .map_or(account.clone(), |begun| account.since(begun))
+        .over(outcome);
 }
 
 fn line(reply: &Reply) -> Vec<u8> {
@@ -92,7 +119,7 @@ async fn take_in(
 ) {
     relocation.stage("copying");
     let limits = host.limits();
-    let (arrived, stream) = match load(host, conversation, relocation, config, limits.idle).await {
+    let (arrived, stream) = match load(host, conversation, relocation, incoming, config).await {
         Ok(loaded) => loaded,
         Err(error) => {
             give_up(relocation, incoming, &error.to_string()).await;
@@ -214,13 +241,13 @@ async fn load(
     host: &Arc<Host>,
     conversation: Conversation,
     relocation: &Arc<Relocation>,
+    incoming: &Arc<Incoming>,
     config: domain::DomainConfig,
-    idle: Duration,
 ) -> std::io::Result<Loaded> {
-    let stream = conversation.into_blocking(idle)?;
+    let stream = conversation.into_blocking(host.limits().idle)?;
     let brake = stream.try_clone()?;
     let toolstack = Arc::clone(&host.toolstack);
-    let id = relocation.id;
+    let (id, incoming) = (relocation.id, Arc::clone(incoming));
     let loading = blocking(move || {
         let mut source = FrameSource::new(fault::reads(&stream));
         let arrival = Arrival {
@@ -228,7 +255,10 @@ async fn load(
             config: &config,
         };
         let arrived = toolstack.arrive(&arrival, &mut source);
-        tracing::debug!(bytes = source.read_bytes(), "the image has ended");
+        incoming.amend(|entry| {
+            entry.bytes = Some(source.read_bytes());
+            entry.pages = Some(source.read_pages());
+        });
         (arrived, stream)
     });
     let cancel = relocation.cancel.clone();

@@ -4,105 +4,27 @@
 //! old one, syncs it, renames it over the old one, and syncs the directory: a crash leaves the old or the new record, never half of one. A file that
 //! can't be read is reported and never acted on.
 
+mod entry;
+
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use peer::handoff::Written;
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+use entry::VERSION;
+pub use entry::{Direction, Entry, unix_seconds};
 
 use crate::fault;
 
-/// Version of the records.
-const VERSION: u32 = 1;
-
 /// Bytes in a record at most.
 const MAX_RECORD: u64 = 64 << 10;
-
-/// Which end of a relocation this host is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Direction {
-    /// The source.
-    Out,
-    /// The destination.
-    In,
-}
-
-impl Direction {
-    /// The word for it: `out`, `in`.
-    pub fn word(self) -> &'static str {
-        match self {
-            Direction::Out => "out",
-            Direction::In => "in",
-        }
-    }
-}
-
-/// A relocation's record.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Entry {
-    version: u32,
-    /// The relocation.
-    pub id: Uuid,
-    /// Which end this is.
-    pub direction: Direction,
-    /// The domain's name.
-    pub domain: String,
-    /// The domain's identity.
-    pub uuid: Uuid,
-    /// The other host: where to ask (source), who it was (destination).
-    pub peer: String,
-    /// `live` or `offline`.
-    pub mode: String,
-    /// The handoff's state, in its own words.
-    pub state: String,
-    /// Seconds since 1970 when it began.
-    pub started: u64,
-    /// Seconds since 1970 when this record was written.
-    pub updated: u64,
-    /// The domain's number at the destination, once it runs.
-    #[serde(default)]
-    pub domid: Option<u32>,
-    /// What went wrong, or what was measured.
-    #[serde(default)]
-    pub detail: Option<String>,
-}
-
-impl Entry {
-    /// The record of a relocation that begins now.
-    pub fn new(id: Uuid, direction: Direction, domain: &str, uuid: Uuid, peer: &str, mode: &str, state: &str) -> Entry {
-        let now = unix_seconds();
-        Entry {
-            version: VERSION,
-            id,
-            direction,
-            domain: domain.to_owned(),
-            uuid,
-            peer: peer.to_owned(),
-            mode: mode.to_owned(),
-            state: state.to_owned(),
-            started: now,
-            updated: now,
-            domid: None,
-            detail: None,
-        }
-    }
-}
-
-/// Seconds since 1970.
-pub fn unix_seconds() -> u64 {
-    SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
-}
 
 /// Why a record could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -171,7 +93,7 @@ impl Journal {
     /// [`JournalError::Io`] if the directory can't be made.
     pub fn open(state_directory: &Path) -> Result<Journal, JournalError> {
         let directory = state_directory.join("journal");
-        // A relocation's identity is all that it takes to ask for its outcome: not for everyone on this host.
+        // A relocation's secret is all that it takes to ask for its outcome: not for everyone on this host.
         let mut make = fs::DirBuilder::new();
         let made = make.recursive(true).mode(0o700).create(&directory);
         made.map_err(io_error(&directory, "making the directory"))?;
@@ -396,5 +318,4 @@ fn read(path: &Path) -> Result<Entry, JournalError> {
 }
 
 #[cfg(test)]
-#[path = "journal_tests.rs"]
 mod tests;
