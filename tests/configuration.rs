@@ -178,3 +178,35 @@ fn sigterm_ends_it_in_good_order_however_often() {
     assert_eq!(host.ended(), Some(0));
     assert!(!host.path("control").exists());
 }
+
+#[test]
+fn old_records_go_while_the_daemon_runs() {
+    let allow = "(xend-relocation-hosts-allow '127.0.0.0/8') (relocd-journal-keep-days 2)";
+    let (a, b) = (Host::with(allow), Host::with(allow));
+    a.create("web", 16, "dirty=5");
+    a.migrates(&b, &["-l"]);
+    let record = a.records("out").pop().unwrap();
+    let whole = std::fs::read_to_string(&record).unwrap();
+    let updated = whole.split("(updated ").nth(1).unwrap().split(')').next().unwrap();
+    let days_ago = |days: u64| {
+        let then = updated.parse::<u64>().unwrap() - days * 86400;
+        whole.replace(&format!("(updated {updated})"), &format!("(updated {then})"))
+    };
+    let reload = |times: usize| {
+        a.signal(nix::sys::signal::Signal::SIGHUP);
+        a.wait("the reload", || {
+            a.log().matches("configuration reloaded").count() == times
+        });
+    };
+    std::fs::write(&record, days_ago(1)).unwrap();
+    reload(1);
+    assert!(a.status_has("destroyed"), "{}", a.ok(&["status"]));
+    // One that is not over stays, however old it is.
+    std::fs::write(&record, days_ago(3).replace("(state destroyed)", "(state committed)")).unwrap();
+    reload(2);
+    assert!(record.exists());
+    std::fs::write(&record, days_ago(3)).unwrap();
+    reload(3);
+    a.wait("the end of the record", || !record.exists());
+    assert!(!a.status_has("destroyed"), "{}", a.ok(&["status"]));
+}

@@ -143,6 +143,13 @@ impl Host {
         fs::read_to_string(self.path("log")).unwrap_or_default()
     }
 
+    /// The audit trail: what the log says of relocations that are over.
+    pub fn audit(&self) -> Vec<String> {
+        let log = self.log();
+        let over = log.lines().filter(|line| line.contains("relocation over"));
+        over.map(str::to_owned).collect()
+    }
+
     pub fn pid(&self) -> Pid {
         Pid::from_raw(self.child.as_ref().unwrap().id() as i32)
     }

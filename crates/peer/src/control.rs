@@ -62,13 +62,14 @@ pub enum Request {
         /// Which.
         domain: String,
     },
-    /// Decides a relocation whose outcome can't be learnt.
+    /// Decides a relocation whose outcome can't be learnt, or tells what there is to decide.
     #[serde(rename_all = "kebab-case")]
     Resolve {
         /// The relocation.
         id: Uuid,
-        /// What shall become of this host's copy.
-        decision: Decision,
+        /// What shall become of the source's copy; absent: only tell.
+        #[serde(default)]
+        decision: Option<Decision>,
         /// The operator knows what can go wrong.
         #[serde(default)]
         yes_i_know: bool,
@@ -115,13 +116,13 @@ pub struct SpoolSend {
     pub yes_i_know: bool,
 }
 
-/// An operator's decision about a copy that is suspended here.
+/// An operator's decision about the copy that is suspended at the source. At the destination it is about what the source hears.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Decision {
-    /// It runs on here. Wrong if it runs at the other host.
+    /// It runs on at the source: the domain has never run at the destination, and never will. Wrong if it has.
     Resume,
-    /// It ends here. Wrong if it does not run at the other host.
+    /// It ends: the domain runs, or has run, at the destination. Wrong if it has not.
     Destroy,
 }
 
@@ -242,8 +243,49 @@ pub enum Reply {
         #[serde(default)]
         left: Option<String>,
     },
+    /// To [`Request::Resolve`] without a decision.
+    Doubt(Box<Doubt>),
     /// Refused or failed.
     Err(Failure),
+}
+
+/// A relocation that waits for an operator's decision, or for the other host.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Doubt {
+    /// The relocation.
+    pub id: Uuid,
+    /// `out` or `in`.
+    pub direction: String,
+    /// The domain's name.
+    pub domain: String,
+    /// The other host.
+    pub peer: String,
+    /// `in-doubt` (at the source), `lost` (at the destination).
+    pub state: String,
+    /// Seconds since 1970 when the relocation began.
+    pub started: u64,
+    /// What happened.
+    pub happened: String,
+    /// What is known.
+    #[serde(default)]
+    pub known: Vec<String>,
+    /// What an operator can decide.
+    #[serde(default)]
+    pub choices: Vec<Choice>,
+}
+
+/// A decision that an operator can take.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Choice {
+    /// The decision.
+    pub decision: Decision,
+    /// What it does.
+    pub means: String,
+    /// When it is wrong, and what happens then; absent: it can't be.
+    #[serde(default)]
+    pub danger: Option<String>,
 }
 
 /// Why something was refused or failed.

@@ -140,6 +140,7 @@ async fn serve(
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"), toolstack = host.toolstack.name(), config = %options.config.display(), "relocd is ready"
     );
+    let expiry = tokio::spawn(expire(Arc::clone(&host)));
     let status = status(&host);
     system::notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
     while let Some(asked) = signals.recv().await {
@@ -150,6 +151,7 @@ async fn serve(
     }
     stop(&host, &mut listeners).await;
     operators.abort();
+    expiry.abort();
     let _ = std::fs::remove_file(&options.control);
     Ok(())
 }
@@ -159,6 +161,17 @@ async fn open_spool(options: &Options, config: &Config) -> Result<Spool, SpoolEr
     let directory = directory.unwrap_or_else(|| options.state_directory.join("spool"));
     // It may have to read images of gigabytes that a crash has left.
     blocking(move || Spool::open(&directory)).await
+}
+
+/// How often records are looked at that may have expired.
+const EXPIRY: Duration = Duration::from_secs(3600);
+
+/// Removes expired records for as long as the daemon runs.
+async fn expire(host: Arc<Host>) {
+    loop {
+        sleep(EXPIRY).await;
+        recovery::expire(&host).await;
+    }
 }
 
 fn status(host: &Host) -> String {
@@ -182,6 +195,7 @@ async fn reload(host: &Arc<Host>, listeners: &mut Listeners, logging: &Logging) 
                     logging.apply(&loaded.config);
                     host.set_config(loaded.config);
                     tracing::info!("configuration reloaded");
+                    recovery::expire(host).await;
                 }
                 Err(error) => tracing::error!("configuration not reloaded, the old one stays in force: {error}"),
             }

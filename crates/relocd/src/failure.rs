@@ -68,6 +68,14 @@ pub fn refused(host: &str, refused: &Refused) -> Failure {
     }
 }
 
+/// What begins the news that the destination gave up before the commit. By then it has discarded what had arrived.
+pub const GAVE_UP: &str = "the destination gave up";
+
+/// Whether a failure is the destination's last word: [`GAVE_UP`].
+pub fn is_last_word(failure: &Failure) -> bool {
+    failure.r#type == "destination" && failure.value.contains(GAVE_UP)
+}
+
 /// Somebody asked to stop.
 pub fn cancelled(reason: &str) -> Failure {
     simple("cancelled", format!("cancelled: {reason}"))

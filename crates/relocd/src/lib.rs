@@ -4,6 +4,7 @@
 //! and `incoming`'s loading are where one becomes the other.
 
 mod allocator;
+mod audit;
 mod blocking;
 mod cancel;
 pub mod check;

@@ -68,8 +68,19 @@ pub struct Connections {
     unknown: Places,
     /// Turned away, and given time to read the reason.
     leaving: Places,
+    /// Not on the list, and perhaps the source of a relocation that has been here.
+    strangers: Places,
     tasks: Arc<std::sync::Mutex<JoinSet<()>>>,
 }
+
+/// How long a host that is not on the list may take to show that it is the source of a relocation.
+const PROOF: Duration = Duration::from_secs(2);
+
+/// Such hosts at once. A source that finds no place asks again.
+const MAX_STRANGERS: usize = 16;
+
+/// Bytes of their one message: a question for the outcome.
+const MAX_QUESTION: usize = 256;
 
 /// Counts connections of a kind.
 #[derive(Clone, Default)]
@@ -111,7 +122,10 @@ impl Connections {
         let address = plain(peer.ip());
         let limits = host.limits();
         let Some(entry) = self.allowed(host, address, &limits).await else {
-            // As xend: closed without a byte.
+            // As xend: closed without a byte. But for a source whose address has changed since.
+            if let Some(_stranger) = self.strangers.take(MAX_STRANGERS) {
+                question_only(host, stream).await;
+            }
             return Ok(());
         };
         let sxp_limits = sxp::Limits {
@@ -161,6 +175,25 @@ impl Connections {
                 None
             }
         }
+    }
+}
+
+/// Answers a host that is not on the list if it shows that it is a relocation's source, and says nothing otherwise.
+async fn question_only(host: &Arc<Host>, stream: TcpStream) {
+    let limits = sxp::Limits {
+        max_bytes: MAX_QUESTION,
+        max_depth: 3,
+        ..sxp::Limits::default()
+    };
+    let mut conversation = Conversation::new(stream, limits);
+    let Ok(value) = conversation.next_line(PROOF).await else {
+        return;
+    };
+    let Ok(Request::Outcome(query)) = Request::parse(&value) else {
+        return;
+    };
+    if let Some(answer) = incoming::outcome(host, &query, false).await {
+        conversation.last_word(&to_line(&answer), LAST_WORD).await;
     }
 }
 
@@ -233,9 +266,11 @@ async fn converse(
                     return Ok(());
                 }
                 fault::reached(&["in", "outcome", "received"]).await;
-                let answer = to_line(&incoming::outcome(host, &query).await);
+                let Some(answer) = incoming::outcome(host, &query, true).await else {
+                    return Ok(());
+                };
                 fault::reached(&["in", "outcome", "send"]).await;
-                answer
+                to_line(&answer)
             }
             Err(error) => {
                 faults += 1;

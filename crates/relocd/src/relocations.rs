@@ -21,6 +21,15 @@ use crate::{
     outgoing::progress_line,
 };
 
+/// What an operator has decided.
+#[derive(Clone, Debug)]
+pub struct Decided {
+    /// About the source's copy.
+    pub decision: Decision,
+    /// Who.
+    pub by: String,
+}
+
 /// A relocation that runs now.
 #[derive(Debug)]
 pub struct Relocation {
@@ -49,7 +58,7 @@ pub struct Relocation {
     /// What is known beyond that: why the outcome is open.
     pub detail: Mutex<Option<String>>,
     /// An operator's decision, once the outcome is open.
-    pub operator: watch::Sender<Option<Decision>>,
+    pub operator: watch::Sender<Option<Decided>>,
     /// The destination's handoff, for those who ask for the outcome.
     pub incoming: Option<Arc<Incoming>>,
     /// Set by [`Relocation::end`].
@@ -220,6 +229,11 @@ impl Relocations {
             .filter(|relocation| relocation.is_in_the_way())
             .map(|relocation| relocation.reserved_kib)
             .sum()
+    }
+
+    /// Whether [`Relocations::stop`] has been called.
+    pub fn is_stopping(&self) -> bool {
+        lock(&self.running).stopping
     }
 
     /// Lets no new one begin, and asks all that run to stop.

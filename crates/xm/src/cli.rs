@@ -74,12 +74,14 @@ NAME is the domain's name, or the id that xm spool list shows: needed if two hav
 const SPOOL_STATES: &str = "State: complete the relocation that brought it goes on; kept it waits for you; sending, restoring; starting it was being started here \
 when relocd ended, and may have run since.";
 
-const RESOLVE: &str = "Only for a relocation that xm status shows as in-doubt: the domain stands still here and may run at the other host.
+const RESOLVE: &str = "Only for a relocation that xm status shows as in-doubt (at the source: the domain stands still here and may run at the \
+destination) or as lost (at the destination: it was committed to this host and is not here).
 
 Examples:
+  xm resolve ID                          what happened, what is known, what can be decided
   xm resolve ID --resume                 tells what to make sure of
-  xm resolve ID --resume --yes-i-know    the domain does not run there and never will: it runs on here
-  xm resolve ID --destroy --yes-i-know   the domain runs there: the copy here ends";
+  xm resolve ID --resume --yes-i-know    the domain does not run at the destination, and never will or did: it runs on at the source
+  xm resolve ID --destroy --yes-i-know   the domain runs, or ran, at the destination: the source's copy ends";
 
 /// Manages the domains of this host, and moves them to others.
 #[derive(Debug, Parser)]
@@ -145,6 +147,7 @@ impl Command {
             Command::List(args) => args.json,
             Command::Info(args) | Command::Status(args) => args.json,
             Command::Spool(args) => matches!(&args.command, SpoolCommand::List(args) if args.json),
+            Command::Resolve(args) => args.json,
             _ => false,
         }
     }
@@ -312,19 +315,22 @@ pub(crate) struct SpoolSendArgs {
 /// `xm resolve`.
 #[derive(Debug, Args)]
 #[command(after_help = RESOLVE)]
-#[command(group = clap::ArgGroup::new("decision").required(true).args(["resume", "destroy"]))]
+#[command(group = clap::ArgGroup::new("decision").args(["resume", "destroy"]))]
 pub(crate) struct ResolveArgs {
     /// The relocation, as xm status tells it.
     pub(crate) id: Uuid,
-    /// The domain runs on here. Wrong if it runs at the other host.
+    /// The domain runs on at the source. Wrong if it runs, or ran, at the destination.
     #[arg(long)]
     pub(crate) resume: bool,
-    /// The domain's copy here ends. Wrong if it does not run at the other host.
+    /// The source's copy ends. Wrong if the domain does not run, and never ran, at the destination.
     #[arg(long)]
     pub(crate) destroy: bool,
     /// You have made sure of it; without this, xm only tells what to make sure of.
-    #[arg(long)]
+    #[arg(long, requires = "decision")]
     pub(crate) yes_i_know: bool,
+    /// Answer with one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// A shell that completions are made for.

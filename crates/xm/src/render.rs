@@ -1,6 +1,6 @@
 //! Answers as text. Whatever came from elsewhere passes [`escape`] before it reaches a terminal.
 
-use peer::control::{DomainLine, Info, Migrated, RelocationLine, SpoolLine};
+use peer::control::{Decision, DomainLine, Doubt, Info, Migrated, RelocationLine, SpoolLine};
 use serde::Serialize;
 use sxp::Sexp;
 
@@ -183,6 +183,44 @@ pub(crate) fn status(relocations: &[RelocationLine], now: u64) -> String {
         }
         if let Some(detail) = relocation.detail.as_deref().filter(|detail| !detail.is_empty()) {
             text.push_str(&format!("    {}\n", escape(detail)));
+        }
+        if matches!(relocation.state.as_str(), "in-doubt" | "lost") {
+            let id = relocation.id;
+            text.push_str(&format!(
+                "    xm resolve {id} tells what is known, and what can be decided\n"
+            ));
+        }
+    }
+    text
+}
+
+/// `xm resolve ID`.
+pub(crate) fn doubt(doubt: &Doubt) -> String {
+    let way = if doubt.direction == "in" { "from" } else { "to" };
+    let mut text = format!(
+        "Relocation {} of domain '{}' {way} {}: {}\nWhat happened: {}\nWhat is known:\n",
+        doubt.id,
+        escape(&doubt.domain),
+        escape(&doubt.peer),
+        escape(&doubt.state),
+        escape(&doubt.happened),
+    );
+    for known in &doubt.known {
+        text.push_str(&format!("  - {}\n", escape(known)));
+    }
+    text.push_str("What can be decided:\n");
+    for choice in &doubt.choices {
+        let option = match choice.decision {
+            Decision::Resume => "--resume",
+            Decision::Destroy => "--destroy",
+        };
+        text.push_str(&format!(
+            "  xm resolve {} {option}\n      {}\n",
+            doubt.id,
+            escape(&choice.means)
+        ));
+        if let Some(danger) = &choice.danger {
+            text.push_str(&format!("      danger: {}\n", escape(danger)));
         }
     }
     text

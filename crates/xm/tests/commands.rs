@@ -6,7 +6,7 @@ mod support;
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
-use peer::control::{DomainLine, Reply};
+use peer::control::{Choice, Decision, DomainLine, Doubt, Reply};
 use support::{Daemon, failure, line, text, without_daemon, xm};
 
 fn list() -> Vec<u8> {
@@ -62,7 +62,31 @@ fn orders() {
     );
     assert_eq!(
         text(&output.stdout),
-        format!("Relocation {id} is decided: the domain's copy here ends\n")
+        format!("Relocation {id} is decided: the source's copy ends\n")
+    );
+    let doubt = Doubt {
+        id: id.parse().unwrap(),
+        direction: "out".to_owned(),
+        domain: "web".to_owned(),
+        peer: "10.0.0.2:8002".to_owned(),
+        state: "in-doubt".to_owned(),
+        started: 100,
+        happened: "cut\x1b".to_owned(),
+        known: vec!["it stands still".to_owned()],
+        choices: vec![Choice {
+            decision: Decision::Resume,
+            means: "it runs on here".to_owned(),
+            danger: Some("two of it".to_owned()),
+        }],
+    };
+    let (request, output) = Daemon::saying(line(&Reply::Doubt(Box::new(doubt)))).run(&["resolve", id]);
+    assert!(!request.contains("decision"), "{request}");
+    assert_eq!(
+        text(&output.stdout),
+        format!(
+            "Relocation {id} of domain 'web' to 10.0.0.2:8002: in-doubt\nWhat happened: cut\\x1b\nWhat is known:\n  - it stands still\n\
+             What can be decided:\n  xm resolve {id} --resume\n      it runs on here\n      danger: two of it\n"
+        )
     );
     let (_, output) = Daemon::saying(line(&failure("no-domain"))).run(&["destroy", "web"]);
     assert_eq!(output.status.code(), Some(1));

@@ -2,6 +2,7 @@
 
 mod console;
 mod migrate;
+mod resolve;
 mod socket;
 mod status;
 
@@ -17,7 +18,7 @@ use tokio::{
 };
 use toolstack::Domain;
 
-pub use socket::{ControlError, bind};
+pub use socket::{ControlError, Operator, bind};
 
 use crate::{
     blocking::blocking,
@@ -46,23 +47,28 @@ pub async fn serve(host: Arc<Host>, listener: UnixListener) {
 }
 
 async fn operator(host: Arc<Host>, mut stream: UnixStream) {
-    if let Err(failure) = socket::check_credentials(&stream) {
-        tracing::warn!("{}", failure.value);
-        let _ = send(&mut stream, &Reply::Err(failure)).await;
-        return;
-    }
+    let who = match socket::check_credentials(&stream) {
+        Ok(who) => who,
+        Err(failure) => {
+            tracing::warn!("{}", failure.value);
+            let _ = send(&mut stream, &Reply::Err(failure)).await;
+            return;
+        }
+    };
     let mut answering = None;
     let reply = match timeout(REQUEST_TIME, read_request(&mut stream)).await {
         Err(_) => Err(failure::simple("request", "no request came in time")),
         Ok(Err(failure)) => Err(failure),
         Ok(Ok(Request::Migrate(order))) => {
             answering = Some(Arc::clone(&host.answering));
-            let carry_out = |cancel, started| outgoing::migrate(Arc::clone(&host), order, cancel, started);
+            let carry_out =
+                |cancel, started| outgoing::migrate(Arc::clone(&host), order, who.to_string(), cancel, started);
             migrate::follow(&mut stream, carry_out).await
         }
         Ok(Ok(Request::SpoolSend(order))) => {
             answering = Some(Arc::clone(&host.answering));
-            let carry_out = |cancel, started| outgoing::send_spooled(Arc::clone(&host), order, cancel, started);
+            let carry_out =
+                |cancel, started| outgoing::send_spooled(Arc::clone(&host), order, who.to_string(), cancel, started);
             migrate::follow(&mut stream, carry_out).await
         }
         Ok(Ok(Request::SpoolRestore { entry, yes_i_know })) => {
@@ -75,7 +81,7 @@ async fn operator(host: Arc<Host>, mut stream: UnixStream) {
             Ok(()) => return,
             Err(failure) => Err(failure),
         },
-        Ok(Ok(request)) => answer(&host, request).await,
+        Ok(Ok(request)) => answer(&host, request, &who).await,
     };
     let reply = reply.unwrap_or_else(Reply::Err);
     if let Err(error) = send(&mut stream, &reply).await {
@@ -117,7 +123,7 @@ async fn send(stream: &mut UnixStream, reply: &impl Serialize) -> std::io::Resul
         .map_err(|_| std::io::ErrorKind::TimedOut)?
 }
 
-async fn answer(host: &Arc<Host>, request: Request) -> Result<Reply, Failure> {
+async fn answer(host: &Arc<Host>, request: Request, who: &Operator) -> Result<Reply, Failure> {
     match request {
         Request::List { domain, long } => list(host, domain.as_deref(), long).await,
         Request::Info => info(host).await,
@@ -138,7 +144,7 @@ async fn answer(host: &Arc<Host>, request: Request) -> Result<Reply, Failure> {
             id,
             decision,
             yes_i_know,
-        } => status::resolve(host, id, decision, yes_i_know).await,
+        } => resolve::resolve(host, id, decision, yes_i_know, who).await,
         Request::Status => status::status(host).await,
         Request::SpoolList => spooled::list(host).await,
         Request::SpoolDelete { entry } => spooled::delete(host, entry).await,

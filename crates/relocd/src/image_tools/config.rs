@@ -10,6 +10,7 @@ use sxp::{Limits, Sexp, SpannedKind, read_all};
 const LIMITS: Limits = Limits {
     max_bytes: 16 << 20,
     max_depth: 64,
+    max_parts: 1 << 20,
 };
 
 /// What a configuration says of the guest, and whether it can be read at all.

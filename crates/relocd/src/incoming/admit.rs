@@ -41,13 +41,26 @@ fn refused(word: &str, text: impl Into<String>) -> Refused {
     }
 }
 
+/// The configuration of the domain that is to arrive.
+///
+/// # Errors
+/// [`Refused`].
+pub fn config(request: &Relocate) -> Result<DomainConfig, Refused> {
+    DomainConfig::from_sxp(&request.config.0).map_err(|error| refused("config", error.to_string()))
+}
+
 /// Checks a request, reserves what it needs, and writes the journal's first record.
 ///
 /// # Errors
 /// [`Refused`], to be told to the source; nothing has been kept.
-pub async fn admit(host: &Arc<Host>, request: &Relocate, peer: &str) -> Result<Admitted, Refused> {
+pub async fn admit(
+    host: &Arc<Host>,
+    request: &Relocate,
+    config: DomainConfig,
+    peer: &str,
+    allowed_by: &str,
+) -> Result<Admitted, Refused> {
     let limits = host.limits();
-    let config = DomainConfig::from_sxp(&request.config.0).map_err(|error| refused("config", error.to_string()))?;
     let known = host
         .journal
         .find(request.id, Direction::In)
@@ -58,7 +71,7 @@ pub async fn admit(host: &Arc<Host>, request: &Relocate, peer: &str) -> Result<A
             format!("relocation {} has been here before", request.id),
         ));
     }
-    let entry = Entry::new(
+    let mut entry = Entry::new(
         request.id,
         Direction::In,
         &config.name,
@@ -67,6 +80,9 @@ pub async fn admit(host: &Arc<Host>, request: &Relocate, peer: &str) -> Result<A
         request.mode.word(),
         "receiving",
     );
+    entry.secret = request.secret.clone();
+    entry.asked_by = Some(peer.to_owned());
+    entry.allowed_by = Some(allowed_by.to_owned());
     let incoming = Arc::new(Incoming::new(entry.clone(), host.journal.clone()));
     let needed = config.max_memory_kib.max(config.memory_kib);
     let relocation = Relocation {
@@ -103,7 +119,6 @@ pub async fn admit(host: &Arc<Host>, request: &Relocate, peer: &str) -> Result<A
         return Ok(Admitted::DryRun);
     }
     let journal = host.journal.clone();
-    let mut entry = entry;
     blocking(move || journal.begin(&mut entry))
         .await
         .map_err(|error| refused("journal", error.to_string()))?;

@@ -13,7 +13,13 @@ use super::{
     handoff::{Ask, Handoff},
     outcome,
 };
-use crate::{blocking::blocking, host::Host, relocations::Relocation, unwritten::write_later};
+use crate::{
+    audit,
+    blocking::blocking,
+    host::Host,
+    relocations::{Decided, Relocation},
+    unwritten::write_later,
+};
 
 /// How a relocation ended at the source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +28,16 @@ pub enum Conclusion {
     Resumed,
     /// The domain is gone from here.
     Gone,
+}
+
+impl Conclusion {
+    /// In the words of the audit trail.
+    pub fn outcome(self) -> audit::Outcome {
+        match self {
+            Conclusion::Resumed => audit::Outcome::Stayed,
+            Conclusion::Gone => audit::Outcome::Moved,
+        }
+    }
 }
 
 /// Feeds an event to the handoff, off the async runtime: it syncs files and calls the toolstack.
@@ -86,6 +102,7 @@ async fn learn_outcome(host: &Host, relocation: &Arc<Relocation>, handoff: &mut 
     let limit = host.limits().handshake;
     let query = OutcomeQuery {
         id: relocation.id,
+        secret: handoff.entry().secret.clone(),
         uuid: Some(relocation.uuid),
     };
     let mut operator = relocation.operator.subscribe();
@@ -99,17 +116,19 @@ async fn learn_outcome(host: &Host, relocation: &Arc<Relocation>, handoff: &mut 
             _ => {
                 let why = handoff.entry().detail.clone().map(|why| format!(": {why}"));
                 handoff.note(format!("the destination never took the commit{}", why.unwrap_or_default()));
+                handoff.deny();
                 Event::Discarded
             }
         },
-        decision = operator.wait_for(Option::is_some) => match decision.ok().and_then(|decision| *decision) {
-            Some(Decision::Destroy) => {
-                handoff.note("an operator decided: destroyed here");
-                Event::OperatorDestroy
-            }
-            Some(Decision::Resume) => {
-                handoff.note("an operator decided: resumed here");
-                Event::OperatorResume
+        decided = operator.wait_for(Option::is_some) => match decided.ok().and_then(|decided| decided.clone()) {
+            Some(Decided { decision, by }) => {
+                let (what, event) = match decision {
+                    Decision::Destroy => ("destroyed", Event::OperatorDestroy),
+                    Decision::Resume => ("resumed", Event::OperatorResume),
+                };
+                handoff.note(format!("an operator decided: {what} here"));
+                handoff.amend(|entry| entry.decided_by = Some(by));
+                event
             }
             // The books hold the sender, so it can't be gone; if it were, nothing would be known.
             None => Event::Unknown,

@@ -34,6 +34,7 @@ pub struct Handoff {
     journal: Journal,
     pending: Vec<Command>,
     unwritten: bool,
+    denied: bool,
 }
 
 impl Handoff {
@@ -46,6 +47,7 @@ impl Handoff {
             journal,
             pending: Vec::new(),
             unwritten: false,
+            denied: false,
         }
     }
 
@@ -59,6 +61,7 @@ impl Handoff {
             journal,
             pending,
             unwritten: false,
+            denied: false,
         })
     }
 
@@ -85,6 +88,21 @@ impl Handoff {
     /// Keeps what happened for the journal's next record.
     pub fn note(&mut self, detail: impl Into<String>) {
         self.entry.detail = Some(detail.into());
+    }
+
+    /// Changes what the journal's next record says beside the state.
+    pub fn amend(&mut self, change: impl FnOnce(&mut Entry)) {
+        change(&mut self.entry);
+    }
+
+    /// The destination has said that it never took the commit.
+    pub fn deny(&mut self) {
+        self.denied = true;
+    }
+
+    /// Whether [`Handoff::deny`] has been called.
+    pub fn is_denied(&self) -> bool {
+        self.denied
     }
 
     /// Keeps the domain's number at the destination for the journal's next record.

@@ -4,128 +4,43 @@ mod conclude;
 mod handoff;
 mod link;
 mod negotiate;
+mod order;
 mod outcome;
 mod send;
 mod spooled;
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::{Arc, Mutex},
+    time::Instant,
+};
 
 pub use conclude::{Conclusion, conclude};
 use domain::HostFacts;
 pub use handoff::{Ask, Handoff};
 use image::ImageSink;
+pub use order::migrate;
 use peer::{
-    control::{self, Failure, Migrate, Migrated, NoConvergence, Reply},
+    control::{self, Failure, Migrate, Migrated, Reply},
     handoff::source::Event,
-    native::message::{ModeWord, Relocate},
+    native::message::{ModeWord, Relocate, Secret},
 };
 pub use spooled::send_spooled;
-use tokio::sync::oneshot;
-use toolstack::{Departed, Departure, DomainState, LiveOptions, Mode, Observer, OnNoConvergence};
-use tracing::Instrument;
+use toolstack::{Departed, Observer};
 use uuid::Uuid;
 
 use crate::{
+    audit::{Outcome, Record},
     blocking::{blocking, patiently},
-    cancel::Cancel,
     failure::{self, Tell},
     host::Host,
     journal::{Direction, Entry},
-    relocations::{Booked, Relocation},
+    relocations::{Booked, lock},
 };
 use conclude::step;
 use send::{GIVING_UP, Sent};
 
 /// What to do when the journal can't be written here.
 const MAKE_ROOM: &str = "make room in the state directory, or see to its disk, and try again";
-
-/// Carries out an operator's order. `started` gets the booked relocation, for its progress.
-///
-/// # Errors
-/// [`Failure`], with the state that the domain is in.
-pub async fn migrate(
-    host: Arc<Host>,
-    order: Migrate,
-    cancel: Cancel,
-    started: oneshot::Sender<Arc<Relocation>>,
-) -> Result<Reply, Failure> {
-    let begun = Instant::now();
-    check_tls(&host, order.ssl)?;
-    let domain = host.find_domain(&order.domain).await?;
-    match domain.state {
-        DomainState::Suspended | DomainState::Arriving => {
-            return Err(failure::simple(
-                "relocating",
-                format!("domain '{}' is being relocated already", domain.name),
-            )
-            .next("xm status tells where that stands"));
-        }
-        DomainState::Crashed | DomainState::Dying | DomainState::Unknown => {
-            return Err(failure::simple(
-                "not-running",
-                format!("domain '{}' is not running", domain.name),
-            ));
-        }
-        DomainState::Running | DomainState::Blocked | DomainState::Paused => {}
-    }
-    let toolstack = Arc::clone(&host.toolstack);
-    let id = domain.id;
-    let config = blocking(move || toolstack.config(id))
-        .await
-        .map_err(|error| failure::toolstack(&error))?;
-    let word = if order.live { ModeWord::Live } else { ModeWord::Offline };
-    let relocation = Relocation {
-        domid: Some(domain.id),
-        cancel,
-        ..Relocation::new(Uuid::new_v4(), Direction::Out, &config, &order.host, word.word())
-    };
-    let (toolstack, mode, relocation_id) = (Arc::clone(&host.toolstack), mode(&order), relocation.id);
-    let depart = move |image: &mut dyn ImageSink, observer: &mut dyn Observer| {
-        let departure = Departure {
-            relocation: relocation_id,
-            id,
-            mode: &mode,
-        };
-        toolstack.depart(&departure, image, observer)
-    };
-    let booked = host
-        .relocations
-        .begin(relocation, host.limits().max_outgoing)
-        .map_err(|conflict| failure::conflict(&conflict))?;
-    // Whoever asked may have gone: the relocation does not depend on that, its cancel does.
-    let _ = started.send(Arc::clone(&booked.relocation));
-    let span = tracing::info_span!(
-        "relocation",
-        id = %booked.relocation.id,
-        direction = "out",
-        domain = %config.name,
-        peer = %order.host,
-    );
-    let departure = Outgoing {
-        host,
-        order,
-        booked,
-        config,
-        word,
-        place: Place::Host,
-        depart: Some(Box::new(depart)),
-        spools: false,
-        begun,
-    };
-    departure.run().instrument(span).await
-}
-
-fn check_tls(host: &Host, asked: bool) -> Result<(), Failure> {
-    if !asked && !host.config().relocation_ssl {
-        return Ok(());
-    }
-    let failure = failure::simple(
-        "unsupported",
-        "relocation over TLS is not supported by this version of relocd",
-    );
-    Err(failure
-        .next("leave out --ssl, set (xend-relocation-ssl no), and put a tunnel in between (README, Other subnets)"))
-}
 
 /// Lets the domain's image out, as [`Toolstack::depart`](toolstack::Toolstack::depart) does. Blocks.
 type Depart =
@@ -140,30 +55,10 @@ enum Place {
     Spool,
 }
 
-/// How an operator wants a running domain to depart.
-fn mode(order: &Migrate) -> Mode {
-    if !order.live {
-        return Mode::Offline;
-    }
-    let defaults = LiveOptions::default();
-    Mode::Live(LiveOptions {
-        max_downtime: order
-            .max_downtime
-            .map_or(defaults.max_downtime, std::time::Duration::from_millis),
-        bandwidth: order.bandwidth,
-        on_no_convergence: match order.on_no_convergence {
-            None => defaults.on_no_convergence,
-            Some(NoConvergence::Stop) => OnNoConvergence::Stop,
-            Some(NoConvergence::Abort) => OnNoConvergence::Abort,
-            Some(NoConvergence::Throttle) => OnNoConvergence::Throttle,
-        },
-        ..defaults
-    })
-}
-
 struct Outgoing {
     host: Arc<Host>,
     order: Migrate,
+    asked_by: String,
     booked: Booked,
     config: domain::DomainConfig,
     word: ModeWord,
@@ -172,11 +67,28 @@ struct Outgoing {
     /// The destination keeps domains on disk.
     spools: bool,
     begun: Instant,
+    secret: Secret,
+    /// What the audit trail will say.
+    account: Mutex<(Record, Outcome)>,
+}
+
+/// What is known of the other copy once the domain runs on here.
+#[derive(Clone, Copy, Debug)]
+enum Leftover {
+    /// Nothing is left: the destination said so, after it had seen to it.
+    None,
+    /// The destination will never run it: it said so.
+    Dead,
+    /// The destination can't run it, for it was never told to. When it lets go of it is its business.
+    Harmless,
+    /// An operator decided here, without the destination.
+    Unknown,
 }
 
 impl Outgoing {
     async fn run(mut self) -> Result<Reply, Failure> {
         let result = self.relocate().await;
+        self.tell(&result);
         match &result {
             Ok(Reply::Migrated(done)) => tracing::info!(
                 domid = done.domid,
@@ -191,6 +103,21 @@ impl Outgoing {
             Err(failure) => tracing::warn!(kind = failure.r#type, "relocation failed: {}", failure.value),
         }
         result
+    }
+
+    /// The audit trail.
+    fn tell(&self, result: &Result<Reply, Failure>) {
+        let (mut account, mut outcome) = lock(&self.account).clone();
+        match result {
+            Ok(Reply::Admitted { .. }) => outcome = Outcome::DryRun,
+            Ok(_) => {}
+            Err(failure) => account = account.because(failure),
+        }
+        let progress = lock(&self.booked.relocation.progress);
+        account.bytes = account.bytes.or(Some(progress.wire_bytes).filter(|bytes| *bytes > 0));
+        account.pages = account.pages.or(Some(progress.pages_sent).filter(|pages| *pages > 0));
+        drop(progress);
+        account.since(self.begun).over(outcome);
     }
 
     async fn relocate(&mut self) -> Result<Reply, Failure> {
@@ -221,6 +148,8 @@ impl Outgoing {
             relocation.mode,
             "sending",
         );
+        entry.secret = Some(self.secret.clone());
+        entry.asked_by = Some(self.asked_by.clone());
         let journal = self.host.journal.clone();
         let written = blocking(move || journal.begin(&mut entry).map(|()| entry)).await;
         let entry = written.map_err(|error| {
@@ -247,6 +176,7 @@ impl Outgoing {
         }
         Ok(Relocate {
             id: self.booked.relocation.id,
+            secret: Some(self.secret.clone()),
             mode: self.word,
             dry_run: self.order.dry_run,
             config: sxp::Raw(self.config.to_sxp()),
@@ -271,6 +201,10 @@ impl Outgoing {
             }
         };
         handoff.departed(sent.departed);
+        handoff.amend(|entry| {
+            entry.bytes = Some(sent.wire_bytes);
+            entry.pages = Some(sent.progress.pages_sent);
+        });
         let mut conversation = sent.conversation;
         self.booked.relocation.stage("loading");
         if let Err(failure) = self.await_loaded(&mut conversation).await {
@@ -292,6 +226,7 @@ impl Outgoing {
                 Ok(domid) => {
                     let downtime = stopped + asked.elapsed();
                     handoff.runs_there_as(domid);
+                    handoff.amend(|entry| entry.downtime_ms = u64::try_from(downtime.as_millis()).ok());
                     let reply = self.report(domid, downtime, sent.progress, sent.wire_bytes);
                     let (handoff, ask) = step(handoff, Event::Running).await;
                     let ask = ask.map_err(|error| failure::internal(&error))?;
@@ -309,7 +244,16 @@ impl Outgoing {
             }
         }
         let (handoff, conclusion) = self.conclude(handoff, ask).await?;
+        let by_operator = handoff.entry().decided_by.is_some();
         match conclusion {
+            Conclusion::Gone if by_operator => {
+                let text = format!(
+                    "an operator decided: the copy of domain '{}' here is destroyed",
+                    self.config.name
+                );
+                let state = format!("whether it runs on {} is not known here", self.order.host);
+                Err(failure::simple("operator", text).state(state))
+            }
             Conclusion::Gone => {
                 let domid = handoff.entry().domid.unwrap_or_default();
                 Ok(self.report(domid, sent.suspended.elapsed(), sent.progress, sent.wire_bytes))
@@ -320,7 +264,12 @@ impl Outgoing {
                     .detail
                     .clone()
                     .unwrap_or_else(|| "the handoff failed".to_owned());
-                Err(failure::simple("handoff", why).state(self.resumed()).next(next))
+                let leftover = match () {
+                    () if by_operator => Leftover::Unknown,
+                    () if handoff.is_denied() => Leftover::Dead,
+                    () => Leftover::Harmless,
+                };
+                Err(failure::simple("handoff", why).state(self.resumed(leftover)).next(next))
             }
         }
     }
@@ -342,16 +291,22 @@ impl Outgoing {
             Ok(ask) => ask,
             Err(error) => return failure::internal(&error),
         };
+        let leftover = if failure::is_last_word(&failure) {
+            Leftover::None
+        } else {
+            Leftover::Harmless
+        };
         match self.conclude(handoff, ask).await {
-            Ok(_) => failure.state(self.resumed()),
+            Ok(_) => failure.state(self.resumed(leftover)),
             Err(error) => error,
         }
     }
 
     async fn conclude(&self, handoff: Handoff, ask: Option<Ask>) -> Result<(Handoff, Conclusion), Failure> {
-        conclude(&self.host, &self.booked.relocation, handoff, ask)
-            .await
-            .map_err(|error| failure::internal(&error))
+        let concluded = conclude(&self.host, &self.booked.relocation, handoff, ask).await;
+        let (handoff, conclusion) = concluded.map_err(|error| failure::internal(&error))?;
+        *lock(&self.account) = (Record::of(handoff.entry()), conclusion.outcome());
+        Ok((handoff, conclusion))
     }
 
     fn report(
@@ -385,15 +340,24 @@ impl Outgoing {
         }
     }
 
-    fn resumed(&self) -> String {
+    fn resumed(&self, leftover: Leftover) -> String {
+        let (name, host) = (&self.config.name, &self.order.host);
         let as_before = match self.place {
             Place::Host => "runs on here as before",
             Place::Spool => "is in the spool here as before",
         };
-        format!(
-            "domain '{}' {as_before}; nothing is left of it on {}",
-            self.config.name, self.order.host
-        )
+        match leftover {
+            Leftover::None => format!("domain '{name}' {as_before}; nothing is left of it on {host}"),
+            Leftover::Dead => format!("domain '{name}' {as_before}; {host} has confirmed that it will never run there"),
+            Leftover::Harmless => format!(
+                "domain '{name}' {as_before}; {host} was never told to run it, and discards what it has of it as soon as it \
+                 notices (xm status there)"
+            ),
+            Leftover::Unknown => format!(
+                "domain '{name}' {}, as an operator decided; whether it runs on {host} is not known here",
+                as_before.trim_end_matches(" as before")
+            ),
+        }
     }
 }
 

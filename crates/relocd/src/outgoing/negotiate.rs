@@ -145,7 +145,7 @@ pub async fn loaded(conversation: &mut Conversation, limit: Duration) -> Result<
         }
         Reply::Err(refused) => Err(failure::simple(
             "destination",
-            format!("the destination gave up: {refused}"),
+            format!("{}: {refused}", failure::GAVE_UP),
         )),
         other => Err(strange("the destination", &format!("{other:?}"))),
     }

@@ -1,11 +1,14 @@
 //! A domain leaves the spool for another host: the source's copy is a file.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::{Arc, Mutex},
+    time::Instant,
+};
 
 use image::ImageSink;
 use peer::{
     control::{Failure, Migrate, Reply, SpoolSend},
-    native::message::ModeWord,
+    native::message::{ModeWord, Secret},
 };
 use tokio::sync::oneshot;
 use toolstack::{
@@ -15,13 +18,14 @@ use toolstack::{
 use tracing::Instrument;
 use uuid::Uuid;
 
-use super::{Outgoing, Place, check_tls};
+use super::{Outgoing, Place, order::check_tls};
 use crate::{
+    audit::{Outcome, Record},
     cancel::Cancel,
     failure,
     host::Host,
     journal::Direction,
-    relocations::Relocation,
+    relocations::{Booked, Relocation},
     spooled::{self, Wanted},
 };
 
@@ -32,27 +36,21 @@ use crate::{
 pub async fn send_spooled(
     host: Arc<Host>,
     order: SpoolSend,
+    asked_by: String,
     cancel: Cancel,
     started: oneshot::Sender<Arc<Relocation>>,
 ) -> Result<Reply, Failure> {
     let begun = Instant::now();
-    check_tls(&host, false)?;
-    let wanted = Wanted {
-        entry: order.entry,
-        yes_i_know: order.yes_i_know,
-    };
-    let held: Held = spooled::take(&host, wanted).await?;
-    let config = held.entry().config().map_err(|error| failure::spool(&error))?;
     let word = ModeWord::Offline;
-    let relocation = Relocation {
-        cancel,
-        ..Relocation::new(Uuid::new_v4(), Direction::Out, &config, &order.host, word.word())
-    };
-    let id = relocation.id;
-    let booked = host
-        .relocations
-        .begin(relocation, host.limits().max_outgoing)
-        .map_err(|conflict| failure::conflict(&conflict))?;
+    let mut account = Record::new(Uuid::new_v4(), Direction::Out, &order.entry, &order.host, word.word());
+    account.asked_by = Some(asked_by.clone());
+    let id = account.id;
+    let booked = book(&host, &order, id, word, cancel).await;
+    let (booked, config, held) = booked.inspect_err(|failure| {
+        account.clone().since(begun).because(failure).over(Outcome::Refused);
+    })?;
+    config.name.clone_into(&mut account.domain);
+    account.uuid = Some(config.uuid);
     // Whoever asked may have gone.
     let _ = started.send(Arc::clone(&booked.relocation));
     let span = tracing::info_span!(
@@ -73,6 +71,7 @@ pub async fn send_spooled(
             bandwidth: None,
             on_no_convergence: None,
         },
+        asked_by,
         booked,
         config,
         word,
@@ -80,6 +79,34 @@ pub async fn send_spooled(
         depart: Some(Box::new(depart)),
         spools: false,
         begun,
+        secret: Secret::new(),
+        account: Mutex::new((account, Outcome::Refused)),
     };
     departure.run().instrument(span).await
+}
+
+/// Finds the entry, holds it, and books its relocation.
+async fn book(
+    host: &Arc<Host>,
+    order: &SpoolSend,
+    relocation: Uuid,
+    word: ModeWord,
+    cancel: Cancel,
+) -> Result<(Booked, domain::DomainConfig, Held), Failure> {
+    check_tls(host, false)?;
+    let wanted = Wanted {
+        entry: order.entry.clone(),
+        yes_i_know: order.yes_i_know,
+    };
+    let held = spooled::take(host, wanted).await?;
+    let config = held.entry().config().map_err(|error| failure::spool(&error))?;
+    let relocation = Relocation {
+        cancel,
+        ..Relocation::new(relocation, Direction::Out, &config, &order.host, word.word())
+    };
+    let booked = host
+        .relocations
+        .begin(relocation, host.limits().max_outgoing)
+        .map_err(|conflict| failure::conflict(&conflict))?;
+    Ok((booked, config, held))
 }

@@ -182,6 +182,7 @@ impl Entry {
             max_bytes: MAX_RECORD,
             // What it holds has been read within the default depth.
             max_depth: sxp::Limits::default().max_depth + 8,
+            max_parts: 4 * sxp::Limits::default().max_parts,
         });
         let (used, value) = reader.feed(&bytes).map_err(|error| foreign(error.to_string()))?;
         // The newline is the last byte of a whole record.

@@ -89,16 +89,27 @@ fn now() -> u64 {
 }
 
 fn resolve(control: &Path, args: &ResolveArgs) -> Answer {
-    let (decision, text) = if args.resume {
-        (Decision::Resume, "the domain runs on here")
-    } else {
-        (Decision::Destroy, "the domain's copy here ends")
+    let decision = match (args.resume, args.destroy) {
+        (true, _) => Some(Decision::Resume),
+        (_, true) => Some(Decision::Destroy),
+        _ => None,
     };
     let request = Request::Resolve {
         id: args.id,
         decision,
         yes_i_know: args.yes_i_know,
     };
-    act(control, &request)?;
-    Ok(format!("Relocation {} is decided: {text}\n", args.id))
+    match (Connection::ask(control, &request)?, decision) {
+        (Reply::Doubt(doubt), None) if args.json => Ok(render::json("doubt", &doubt)),
+        (Reply::Doubt(doubt), None) => Ok(render::doubt(&doubt)),
+        (Reply::Done, Some(decision)) if args.json => Ok(render::json("decided", &decision)),
+        (Reply::Done, Some(Decision::Resume)) => Ok(format!(
+            "Relocation {} is decided: the domain runs on at the source\n",
+            args.id
+        )),
+        (Reply::Done, Some(Decision::Destroy)) => {
+            Ok(format!("Relocation {} is decided: the source's copy ends\n", args.id))
+        }
+        _ => Err(unexpected()),
+    }
 }

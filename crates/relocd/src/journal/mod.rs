@@ -4,104 +4,27 @@
 //! old one, syncs it, renames it over the old one, and syncs the directory: a crash leaves the old or the new record, never half of one. A file that
 //! can't be read is reported and never acted on.
 
+mod entry;
+
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
-use serde::{Deserialize, Serialize};
+use peer::handoff::Written;
 use uuid::Uuid;
+
+use entry::VERSION;
+pub use entry::{Direction, Entry, unix_seconds};
 
 use crate::fault;
 
-/// Version of the records.
-const VERSION: u32 = 1;
-
 /// Bytes in a record at most.
 const MAX_RECORD: u64 = 64 << 10;
-
-/// Which end of a relocation this host is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Direction {
-    /// The source.
-    Out,
-    /// The destination.
-    In,
-}
-
-impl Direction {
-    /// The word for it: `out`, `in`.
-    pub fn word(self) -> &'static str {
-        match self {
-            Direction::Out => "out",
-            Direction::In => "in",
-        }
-    }
-}
-
-/// A relocation's record.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Entry {
-    version: u32,
-    /// The relocation.
-    pub id: Uuid,
-    /// Which end this is.
-    pub direction: Direction,
-    /// The domain's name.
-    pub domain: String,
-    /// The domain's identity.
-    pub uuid: Uuid,
-    /// The other host: where to ask (source), who it was (destination).
-    pub peer: String,
-    /// `live` or `offline`.
-    pub mode: String,
-    /// The handoff's state, in its own words.
-    pub state: String,
-    /// Seconds since 1970 when it began.
-    pub started: u64,
-    /// Seconds since 1970 when this record was written.
-    pub updated: u64,
-    /// The domain's number at the destination, once it runs.
-    #[serde(default)]
-    pub domid: Option<u32>,
-    /// What went wrong, or what was measured.
-    #[serde(default)]
-    pub detail: Option<String>,
-}
-
-impl Entry {
-    /// The record of a relocation that begins now.
-    pub fn new(id: Uuid, direction: Direction, domain: &str, uuid: Uuid, peer: &str, mode: &str, state: &str) -> Entry {
-        let now = unix_seconds();
-        Entry {
-            version: VERSION,
-            id,
-            direction,
-            domain: domain.to_owned(),
-            uuid,
-            peer: peer.to_owned(),
-            mode: mode.to_owned(),
-            state: state.to_owned(),
-            started: now,
-            updated: now,
-            domid: None,
-            detail: None,
-        }
-    }
-}
-
-/// Seconds since 1970.
-pub fn unix_seconds() -> u64 {
-    SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
-}
 
 /// Why a record could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -110,6 +33,16 @@ pub enum JournalError {
     #[error("journal {}: {what}: {source}", path.display())]
     Io {
         /// The file or directory.
+        path: PathBuf,
+        /// What was being done.
+        what: &'static str,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A new record is in place, or may be, and a crash may leave it or the one before it.
+    #[error("journal {}: {what}: {source}", path.display())]
+    Unsynced {
+        /// The record, or its directory.
         path: PathBuf,
         /// What was being done.
         what: &'static str,
@@ -127,6 +60,16 @@ pub enum JournalError {
         /// What is wrong with it.
         what: String,
     },
+}
+
+impl JournalError {
+    /// How a write that failed with this has ended.
+    pub fn written(&self) -> Written {
+        match self {
+            JournalError::Unsynced { .. } => Written::Unsynced,
+            _ => Written::Failed,
+        }
+    }
 }
 
 /// The journal's directory. One daemon at a time has it.
@@ -150,7 +93,7 @@ impl Journal {
     /// [`JournalError::Io`] if the directory can't be made.
     pub fn open(state_directory: &Path) -> Result<Journal, JournalError> {
         let directory = state_directory.join("journal");
-        // A relocation's identity is all that it takes to ask for its outcome: not for everyone on this host.
+        // A relocation's secret is all that it takes to ask for its outcome: not for everyone on this host.
         let mut make = fs::DirBuilder::new();
         let made = make.recursive(true).mode(0o700).create(&directory);
         made.map_err(io_error(&directory, "making the directory"))?;
@@ -187,7 +130,7 @@ impl Journal {
     /// Writes a record; when this returns, it is on disk.
     ///
     /// # Errors
-    /// [`JournalError::Io`]. If it failed after the rename, a later start may find the old record or the new one.
+    /// [`JournalError::Io`]: the record before it stands. [`JournalError::Unsynced`]: a later start may find the old record or the new one.
     pub fn write(&self, entry: &mut Entry) -> Result<(), JournalError> {
         entry.updated = unix_seconds();
         if let Some(detail) = &mut entry.detail
@@ -223,15 +166,30 @@ impl Journal {
             .map_err(io_error(&new, "creating the record"))?;
         let written = at("write")
             .and_then(|()| file.write_all(&bytes))
-            .and_then(|()| file.sync_all())
-            .and_then(|()| at("rename"));
+            .and_then(|()| file.sync_all());
         if let Err(source) = written {
             let _ = fs::remove_file(&new);
             return Err(io_error(&new, "writing the record")(source));
         }
-        fs::rename(&new, &path).map_err(io_error(&path, "renaming the record"))?;
-        at("sync").map_err(io_error(&self.directory, "syncing the directory"))?;
-        self.sync_directory()?;
+        if let Err(source) = at("rename").and_then(|()| fs::rename(&new, &path)) {
+            let _ = fs::remove_file(&new);
+            let what = "renaming the record";
+            return Err(match source.kind() {
+                // Refused before anything was changed.
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::ReadOnlyFilesystem => {
+                    io_error(&path, what)(source)
+                }
+                // A disk that fails may have taken it.
+                _ => JournalError::Unsynced { path, what, source },
+            });
+        }
+        at("sync")
+            .and_then(|()| sync(&self.directory))
+            .map_err(|source| JournalError::Unsynced {
+                path: self.directory.clone(),
+                what: "syncing the directory",
+                source,
+            })?;
         fault::point(&["journal", entry.direction.word(), &entry.state, "synced"]);
         Ok(())
     }
@@ -360,84 +318,4 @@ fn read(path: &Path) -> Result<Entry, JournalError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn entry() -> Entry {
-        Entry::new(
-            Uuid::new_v4(),
-            Direction::Out,
-            "it's web",
-            Uuid::new_v4(),
-            "10.0.0.2:8002",
-            "live",
-            "sending",
-        )
-    }
-
-    #[test]
-    fn a_record_comes_back_as_it_was_written() {
-        let directory = tempfile::tempdir().unwrap();
-        let journal = Journal::open(directory.path()).unwrap();
-        let mut entry = entry();
-        journal.write(&mut entry).unwrap();
-        entry.state = "committed".to_owned();
-        entry.detail = Some("cut (here) \n 'and' there".to_owned());
-        journal.write(&mut entry).unwrap();
-        assert_eq!(journal.find(entry.id, Direction::Out).unwrap(), Some(entry.clone()));
-        assert_eq!(journal.find(entry.id, Direction::In).unwrap(), None);
-        assert_eq!(journal.all().unwrap().0, [entry]);
-    }
-
-    #[test]
-    fn a_torn_record_is_reported_at_every_length() {
-        let directory = tempfile::tempdir().unwrap();
-        let journal = Journal::open(directory.path()).unwrap();
-        let mut entry = entry();
-        journal.write(&mut entry).unwrap();
-        let path = journal.path(entry.id, entry.direction);
-        let whole = fs::read(&path).unwrap();
-        for length in 0..whole.len() {
-            fs::write(&path, &whole[..length]).unwrap();
-            let (entries, faults) = journal.all().unwrap();
-            assert!(entries.is_empty(), "taken for whole at {length} bytes");
-            assert_eq!(faults.len(), 1);
-        }
-    }
-
-    #[test]
-    fn what_a_crash_left_beside_a_record_does_not_count() {
-        let directory = tempfile::tempdir().unwrap();
-        let journal = Journal::open(directory.path()).unwrap();
-        let mut entry = entry();
-        journal.write(&mut entry).unwrap();
-        let new = journal.path(entry.id, entry.direction).with_extension("new");
-        fs::write(&new, b"(relocation (vers").unwrap();
-        assert_eq!(journal.all().unwrap().0, std::slice::from_ref(&entry));
-        // A write may be under way: only a start removes it.
-        assert!(new.exists());
-        drop(journal);
-        let journal = Journal::open(directory.path()).unwrap();
-        assert!(!new.exists());
-        assert_eq!(journal.all().unwrap().0, [entry]);
-    }
-
-    #[test]
-    fn only_old_finished_records_expire() {
-        let directory = tempfile::tempdir().unwrap();
-        let journal = Journal::open(directory.path()).unwrap();
-        let mut entry = entry();
-        journal.write(&mut entry).unwrap();
-        journal.expire(|_| Some(Duration::from_secs(3600))).unwrap();
-        assert_eq!(journal.all().unwrap().0.len(), 1);
-        let path = journal.path(entry.id, entry.direction);
-        let old = fs::read_to_string(&path)
-            .unwrap()
-            .replace(&format!("(updated {})", entry.updated), "(updated 5)");
-        fs::write(&path, old).unwrap();
-        journal.expire(|_| None).unwrap();
-        assert_eq!(journal.all().unwrap().0.len(), 1);
-        journal.expire(|_| Some(Duration::from_secs(3600))).unwrap();
-        assert_eq!(journal.all().unwrap().0.len(), 0);
-    }
-}
+mod tests;

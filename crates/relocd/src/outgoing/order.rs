@@ -1,0 +1,161 @@
+//! An operator's order, up to its place in the books.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Instant,
+};
+
+use image::ImageSink;
+use peer::{
+    control::{Failure, Migrate, NoConvergence, Reply},
+    native::message::{ModeWord, Secret},
+};
+use tokio::sync::oneshot;
+use toolstack::{Departure, DomainState, LiveOptions, Mode, Observer, OnNoConvergence};
+use tracing::Instrument;
+use uuid::Uuid;
+
+use super::{Outgoing, Place};
+use crate::{
+    audit::{Outcome, Record},
+    blocking::blocking,
+    cancel::Cancel,
+    failure::{self, Tell},
+    host::Host,
+    journal::Direction,
+    relocations::{Booked, Relocation},
+};
+
+/// Carries out an operator's order. `asked_by`: who gave it. `started` gets the booked relocation, for its progress.
+///
+/// # Errors
+/// [`Failure`], with the state that the domain is in.
+pub async fn migrate(
+    host: Arc<Host>,
+    order: Migrate,
+    asked_by: String,
+    cancel: Cancel,
+    started: oneshot::Sender<Arc<Relocation>>,
+) -> Result<Reply, Failure> {
+    let begun = Instant::now();
+    let word = if order.live { ModeWord::Live } else { ModeWord::Offline };
+    let mut account = Record::new(Uuid::new_v4(), Direction::Out, &order.domain, &order.host, word.word());
+    account.asked_by = Some(asked_by.clone());
+    let booked = book(&host, &order, account.id, word, cancel).await;
+    let (booked, config, domid) = booked.inspect_err(|failure| {
+        account.clone().since(begun).because(failure).over(Outcome::Refused);
+    })?;
+    // Whoever asked may have gone: the relocation does not depend on that, its cancel does.
+    let _ = started.send(Arc::clone(&booked.relocation));
+    let span = tracing::info_span!(
+        "relocation",
+        id = %booked.relocation.id,
+        direction = "out",
+        domain = %config.name,
+        peer = %order.host,
+    );
+    config.name.clone_into(&mut account.domain);
+    account.uuid = Some(config.uuid);
+    let (toolstack, mode) = (Arc::clone(&host.toolstack), mode(&order));
+    let relocation = booked.relocation.id;
+    let depart = move |image: &mut dyn ImageSink, observer: &mut dyn Observer| {
+        let departure = Departure {
+            relocation,
+            id: domid,
+            mode: &mode,
+        };
+        toolstack.depart(&departure, image, observer)
+    };
+    let departure = Outgoing {
+        host,
+        order,
+        asked_by,
+        booked,
+        config,
+        word,
+        place: Place::Host,
+        depart: Some(Box::new(depart)),
+        spools: false,
+        begun,
+        secret: Secret::new(),
+        account: Mutex::new((account, Outcome::Refused)),
+    };
+    departure.run().instrument(span).await
+}
+
+/// Finds the domain, and books its relocation.
+async fn book(
+    host: &Arc<Host>,
+    order: &Migrate,
+    relocation: Uuid,
+    word: ModeWord,
+    cancel: Cancel,
+) -> Result<(Booked, domain::DomainConfig, u32), Failure> {
+    check_tls(host, order.ssl)?;
+    let domain = host.find_domain(&order.domain).await?;
+    match domain.state {
+        DomainState::Suspended | DomainState::Arriving => {
+            return Err(failure::simple(
+                "relocating",
+                format!("domain '{}' is being relocated already", domain.name),
+            )
+            .next("xm status tells where that stands"));
+        }
+        DomainState::Crashed | DomainState::Dying | DomainState::Unknown => {
+            return Err(failure::simple(
+                "not-running",
+                format!("domain '{}' is not running", domain.name),
+            ));
+        }
+        DomainState::Running | DomainState::Blocked | DomainState::Paused => {}
+    }
+    let toolstack = Arc::clone(&host.toolstack);
+    let id = domain.id;
+    let config = blocking(move || toolstack.config(id))
+        .await
+        .map_err(|error| failure::toolstack(&error))?;
+    let relocation = Relocation {
+        domid: Some(domain.id),
+        cancel,
+        ..Relocation::new(relocation, Direction::Out, &config, &order.host, word.word())
+    };
+    let booked = host
+        .relocations
+        .begin(relocation, host.limits().max_outgoing)
+        .map_err(|conflict| failure::conflict(&conflict))?;
+    Ok((booked, config, domain.id))
+}
+
+/// TLS is not there yet.
+pub(super) fn check_tls(host: &Host, asked: bool) -> Result<(), Failure> {
+    if !asked && !host.config().relocation_ssl {
+        return Ok(());
+    }
+    let failure = failure::simple(
+        "unsupported",
+        "relocation over TLS is not supported by this version of relocd",
+    );
+    Err(failure
+        .next("leave out --ssl, set (xend-relocation-ssl no), and put a tunnel in between (README, Other subnets)"))
+}
+
+/// How an operator wants a running domain to depart.
+fn mode(order: &Migrate) -> Mode {
+    if !order.live {
+        return Mode::Offline;
+    }
+    let defaults = LiveOptions::default();
+    Mode::Live(LiveOptions {
+        max_downtime: order
+            .max_downtime
+            .map_or(defaults.max_downtime, std::time::Duration::from_millis),
+        bandwidth: order.bandwidth,
+        on_no_convergence: match order.on_no_convergence {
+            None => defaults.on_no_convergence,
+            Some(NoConvergence::Stop) => OnNoConvergence::Stop,
+            Some(NoConvergence::Abort) => OnNoConvergence::Abort,
+            Some(NoConvergence::Throttle) => OnNoConvergence::Throttle,
+        },
+        ..defaults
+    })
+}
