@@ -198,5 +198,8 @@ fn the_spool_tells_what_is_there_and_why() {
 fn a_file_that_is_left_is_told_of() {
     assert_eq!(restored("web", 3, None), "Domain 'web' now runs here (domain 3)\n");
     let text = restored("web", 3, Some("EIO\u{7}"));
-    assert!(text.contains("must not be restored again") && text.contains("EIO\\x07"), "{text}");
+    assert!(
+        text.contains("must not be restored again") && text.contains("EIO\\x07"),
+        "{text}"
+    );
 }
