@@ -66,11 +66,10 @@ impl Fault {
     }
 
     /// The disk fails while a stage holds; then everything goes on. The fault, and what xm says.
-    fn strikes_at(self, from: &Host, to: &Host, ill: &Host, stage: Stage) -> (Option<ReadOnly>, Option<i32>, String) {
-        let proxy = Proxy::to(to, Some(stage));
-        let mut xm = migrating(from, &proxy, &["-l"]);
-        reached(&proxy, &mut xm, from, to);
-        if stage == Stage::CommitDelivered {
+    fn strikes_at(self, from: &Host, proxy: &Proxy, to: &Host, ill: &Host) -> (Option<ReadOnly>, Option<i32>, String) {
+        let mut xm = migrating(from, proxy, &["-l"]);
+        reached(proxy, &mut xm, from, to);
+        if from.journal_has("out", "committed") {
             to.wait("the domain at the destination", || to.journal_has("in", "running"));
         }
         let fault = self.strike(ill);
@@ -140,7 +139,8 @@ fn commit_at_source(fault: Fault) {
     let Some(mut a) = fault.host() else { return };
     let b = Host::start();
     web(&a);
-    let (ill, code, said) = fault.strikes_at(&a, &b, &a, Stage::Loaded);
+    let proxy = Proxy::to(&b, Some(Stage::Loaded));
+    let (ill, code, said) = fault.strikes_at(&a, &proxy, &b, &a);
     assert_eq!(code, Some(1), "{said}");
     assert!(
         said.contains(fault.words()) && said.contains("runs on here") && said.contains("was never told to run it"),
@@ -162,7 +162,8 @@ fn commit_at_destination(fault: Fault) {
     let Some(b) = fault.host() else { return };
     let a = Host::start();
     web(&a);
-    let (ill, code, said) = fault.strikes_at(&a, &b, &b, Stage::Loaded);
+    let proxy = Proxy::to(&b, Some(Stage::Loaded));
+    let (ill, code, said) = fault.strikes_at(&a, &proxy, &b, &b);
     assert_eq!(code, Some(1), "{said}\n{}\n{}", a.log(), b.log());
     assert!(said.contains("runs on here"), "{said}");
     assert!(said.contains("could not be journalled"), "{said}");
@@ -180,7 +181,8 @@ fn end_at_source(fault: Fault) {
     let Some(mut a) = fault.host() else { return };
     let b = Host::start();
     web(&a);
-    let (ill, code, said) = fault.strikes_at(&a, &b, &a, Stage::CommitDelivered);
+    let proxy = Proxy::to(&b, Some(Stage::CommitDelivered));
+    let (ill, code, said) = fault.strikes_at(&a, &proxy, &b, &a);
     assert_eq!(code, Some(0), "{said}");
     settles(&b, &a);
     b.verify();

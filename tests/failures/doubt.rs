@@ -156,9 +156,8 @@ fn an_operator_is_told_what_there_is_to_decide() {
 }
 
 /// The destination has the commit, and its host fails before the domain runs there; its record says `committed`. The relocation's id.
-fn lost(a: &Host, b: &mut Host) -> String {
-    let proxy = Proxy::to(b, Some(Stage::CommitDelivered));
-    let id = doubtful(a, b, &proxy);
+fn lost(a: &Host, b: &mut Host, proxy: &Proxy) -> String {
+    let id = doubtful(a, b, proxy);
     let record = b.records("in").pop().unwrap();
     let committed = fs::read_to_string(&record)
         .unwrap()
@@ -200,7 +199,8 @@ fn lost(a: &Host, b: &mut Host) -> String {
 #[test]
 fn a_lost_arrival_never_ran_an_operator_says() {
     let (a, mut b) = (source(LIMITS), Host::with(LIMITS));
-    let id = lost(&a, &mut b);
+    let proxy = Proxy::to(&b, Some(Stage::CommitDelivered));
+    let id = lost(&a, &mut b, &proxy);
     b.ok(&["resolve", &id, "--resume", "--yes-i-know"]);
     // The source hears of it by itself.
     settles(&a, &b);
@@ -226,7 +226,8 @@ fn a_lost_arrival_never_ran_an_operator_says() {
 #[test]
 fn a_lost_arrival_ran_an_operator_says() {
     let (a, mut b) = (source(LIMITS), Host::with(LIMITS));
-    let id = lost(&a, &mut b);
+    let proxy = Proxy::to(&b, Some(Stage::CommitDelivered));
+    let id = lost(&a, &mut b, &proxy);
     // Also after one more restart.
     b.kill();
     b.run();
@@ -240,7 +241,8 @@ fn a_lost_arrival_ran_an_operator_says() {
 #[test]
 fn a_lost_arrival_that_has_come_again_can_not_be_called_never_run() {
     let (a, mut b) = (source(LIMITS), Host::with(LIMITS));
-    let id = lost(&a, &mut b);
+    let proxy = Proxy::to(&b, Some(Stage::CommitDelivered));
+    let id = lost(&a, &mut b, &proxy);
     // Resumed at the source by an operator there, and moved once more.
     a.ok(&["resolve", &id, "--resume", "--yes-i-know"]);
     a.wait("the domain's return", || a.runs());

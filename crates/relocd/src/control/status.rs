@@ -9,10 +9,11 @@ use crate::{
     failure,
     host::Host,
     journal::Entry,
+    recovery::is_over,
     relocations::{Relocation, lock},
 };
 
-/// Relocations told of at most.
+/// Relocations that are over told of at most.
 const MOST: usize = 200;
 
 /// The relocations that run, and those in the journal; newest first.
@@ -30,12 +31,20 @@ pub async fn status(host: &Arc<Host>) -> Result<Reply, Failure> {
             .iter()
             .any(|other| other.id == entry.id && other.direction == entry.direction)
     };
-    lines.extend(entries.into_iter().filter(|entry| !is_running(entry)).map(journal_line));
+    // However many have been over since: what waits for somebody is told of.
+    let (over, open): (Vec<_>, Vec<_>) = entries
+        .into_iter()
+        .filter(|entry| !is_running(entry))
+        .partition(is_over);
+    lines.extend(
+        open.into_iter()
+            .chain(over.into_iter().rev().take(MOST))
+            .map(journal_line),
+    );
     for fault in faults {
         tracing::error!("{fault}");
     }
     lines.sort_by_key(|line| std::cmp::Reverse(line.started));
-    lines.truncate(MOST);
     Ok(Reply::Status { relocations: lines })
 }
 

@@ -13,7 +13,7 @@ use toolstack::{Arrived, ToolstackError};
 
 use crate::{
     fault,
-    journal::{Entry, Journal},
+    journal::{Entry, Journal, JournalError},
     relocations::lock,
 };
 
@@ -261,7 +261,7 @@ impl Inner {
         let record = self.machine.record();
         self.entry.state = record.name().to_owned();
         let result = self.journal.write(&mut self.entry);
-        let written = result.as_ref().err().map_or(Written::Synced, |error| error.written());
+        let written = result.as_ref().err().map_or(Written::Synced, JournalError::written);
         match self.agenda.written(self.machine.written(written), Command::Journal) {
             Some(event) => {
                 if let Err(error) = result {

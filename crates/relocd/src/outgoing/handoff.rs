@@ -8,7 +8,7 @@ use toolstack::{Departed, ToolstackError};
 
 use crate::{
     fault,
-    journal::{Entry, Journal},
+    journal::{Entry, Journal, JournalError},
 };
 
 /// What is left to the caller, who has the connection.
@@ -166,12 +166,7 @@ impl Handoff {
         if let Err(error) = &result {
             tracing::error!(%error, state = record.name(), "the journal can't be written");
         }
-        // Whether a failed record is in place all the same makes no difference to the source.
-        let written = if result.is_ok() {
-            Written::Synced
-        } else {
-            Written::Failed
-        };
+        let written = result.as_ref().err().map_or(Written::Synced, JournalError::written);
         if let AfterWrite::Feed(event) = self.machine.written(written) {
             if let Err(error) = result {
                 self.note(error.to_string());
