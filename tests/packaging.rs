@@ -108,16 +108,6 @@ fn built(mut command: clap::Command) -> clap::Command {
     command
 }
 
-/// A command, and all below it that are shown.
-fn with_subcommands(command: &clap::Command) -> Vec<&clap::Command> {
-    let shown = command
-        .get_subcommands()
-        .filter(|command| !command.is_hide_set() && command.get_name() != "help");
-    std::iter::once(command)
-        .chain(shown.flat_map(with_subcommands))
-        .collect()
-}
-
 /// Whether a command has an option that is spelt so, as `--long` or `-s`.
 fn has_option(command: &clap::Command, option: &str) -> bool {
     command.get_arguments().any(|argument| match option.strip_prefix("--") {
