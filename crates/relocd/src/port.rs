@@ -206,7 +206,7 @@ async fn converse(
                     peer,
                     "an xend wants to relocate a domain to here: not supported by this version"
                 );
-                let line = request::xend_refusal("this relocd does not take domains from xend yet");
+                let line = peer::xend::refusal("this relocd does not take domains from xend yet");
                 conversation.refuse(&line).await;
                 return Ok(());
             }
