@@ -309,8 +309,8 @@ fn the_watch_can_stop_it_and_is_told_who_owns_the_domain() {
         (8, Failure::Silence, Verdict::Refuse),
     ] {
         let mut asked = 0;
-        let watch = move |custody, _silence| {
-            assert_eq!(custody == Custody::Sender, memory_kib > 8);
+        let watch = move |keeper: &Keeper, _silence| {
+            assert_eq!(keeper.custody() == Custody::Sender, memory_kib > 8);
             asked += 1;
             if asked > 3 {
                 Err((failure, "enough".to_owned()))

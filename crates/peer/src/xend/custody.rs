@@ -65,6 +65,11 @@ impl Keeper {
         self.taken = self.taken.saturating_add(bytes as u64);
     }
 
+    /// Bytes of the image that have been read.
+    pub fn taken(&self) -> u64 {
+        self.taken
+    }
+
     /// The image is whole, on disk, and synced.
     pub fn whole(&mut self) {
         self.whole = true;

@@ -19,9 +19,9 @@ const BUFFER: usize = 256 << 10;
 /// Bytes between two items of an image at most; a batch of pages has 4 MiB.
 const MAX_BETWEEN: usize = 32 << 20;
 
-/// Asked again and again while the image comes in, and while nothing comes: whether to go on. `Err` is why not. Told who owns the domain, and how long nothing
-/// has come.
-pub type Watch<'a> = dyn FnMut(Custody, Duration) -> Result<(), (Failure, String)> + 'a;
+/// Asked again and again while the image comes in, and while nothing comes: whether to go on. `Err` is why not. Told who owns the domain and how much has
+/// come, and how long nothing has come.
+pub type Watch<'a> = dyn FnMut(&Keeper, Duration) -> Result<(), (Failure, String)> + 'a;
 
 /// The bytes of an image, counted. The reader below must not block for long: `WouldBlock` and `TimedOut` are when the watch is asked.
 pub struct ImageBytes<'a, R> {
@@ -137,7 +137,7 @@ impl<R: Read> Inner<'_, R> {
         let mut silence = Duration::ZERO;
         loop {
             if self.read.buffer().is_empty()
-                && let Err(stop) = (self.watch)(self.keeper.custody(), silence)
+                && let Err(stop) = (self.watch)(&self.keeper, silence)
             {
                 self.stopped = Some(stop);
                 return Err(io::ErrorKind::Other.into());
