@@ -15,6 +15,7 @@
 //! ```
 
 mod error;
+mod flow;
 mod item;
 pub mod legacy;
 mod order;
@@ -24,6 +25,7 @@ pub mod save;
 pub mod v2;
 
 pub use error::ImageError;
+pub use flow::{Tee, copy};
 pub use item::{DomainHeader, ImageSink, ImageSource, Item};
 pub use order::OrderCheck;
 pub use page::{PAGE_SIZE, PageBatch, PageContent, PageEntry, PageType};

@@ -1,0 +1,429 @@
+//! Domains on disk: safety copies, and what the `spool` toolstack takes in.
+//!
+//! One directory, one daemon. A domain is two files, `STEM` being its name, made plain, and the id of the relocation that brought it:
+//!
+//! ```text
+//! STEM.save        the image, as xl save writes it: xl restore takes it
+//! STEM.sxp         the record: (spooled (id ID) (name NAME) ... (config (domain ...)) (original (domain ...)))
+//!
+//! STEM.part        an image on its way           STEM.arriving    its record
+//! STEM.new         a record being rewritten      STEM.deleting    the record of an entry that is being deleted
+//! ```
+//!
+//! An entry is there from the moment that `STEM.sxp` is, which is renamed into place once image and record are on disk; a start that finds it beside
+//! `STEM.part` does the second rename. What a crash leaves of an image on its way is removed by the next start, with one exception: an image that is
+//! complete, and whose sender may have given up its own copy ([`Purpose::SafetyCopy`]), becomes an entry. Nothing else in the directory is ever
+//! touched: files that the spool did not write, or not all of, are reported.
+
+mod envelope;
+mod error;
+mod files;
+mod reader;
+mod record;
+mod sweep;
+mod writer;
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs::{self, File, TryLockError},
+    io,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use domain::DomainConfig;
+use nix::sys::statvfs::statvfs;
+use sexp::Sexp;
+use uuid::Uuid;
+
+pub use error::SpoolError;
+pub use reader::SpoolReader;
+pub use record::{Entry, EntryState, Purpose};
+pub use writer::SpoolWriter;
+
+/// What the spool is told of a domain that is to be written to it.
+#[derive(Clone, Copy, Debug)]
+pub struct Incoming<'a> {
+    /// The relocation that brings it; becomes the entry's id.
+    pub id: Uuid,
+    /// The domain's configuration.
+    pub config: &'a DomainConfig,
+    /// `(domain ...)` as an xend sent it.
+    pub original: Option<&'a Sexp>,
+    /// Who sends it: address and port.
+    pub peer: &'a str,
+    /// Why it is written.
+    pub purpose: Purpose,
+}
+
+/// The spool: shared by all who have a clone.
+#[derive(Clone, Debug)]
+pub struct Spool {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    directory: PathBuf,
+    _lock: File,
+    books: Mutex<Books>,
+    /// Held while files get other names, so that nobody looks at the directory in between.
+    names: Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct Books {
+    /// Entries that something is being done with.
+    held: HashSet<Uuid>,
+    /// Images on their way.
+    writing: HashMap<Uuid, Writing>,
+}
+
+/// An image on its way.
+#[derive(Debug)]
+struct Writing {
+    expected: u64,
+    written: Arc<AtomicU64>,
+}
+
+impl Spool {
+    /// Opens, and makes if need be, the spool in a directory. Puts in order what a crash has left; what it does about that it logs.
+    ///
+    /// # Errors
+    /// [`SpoolError::Io`], [`SpoolError::InUse`].
+    pub fn open(directory: &Path) -> Result<Spool, SpoolError> {
+        let error = |what| io_error(directory, what);
+        let mut make = fs::DirBuilder::new();
+        // Guests' memory is not for everyone on this host.
+        make.recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .map_err(error("making the directory"))?;
+        let lock = File::create(directory.join("lock")).map_err(error("making its lock"))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(SpoolError::InUse(directory.to_owned())),
+            Err(TryLockError::Error(source)) => return Err(error("locking it")(source)),
+        }
+        let spool = Spool {
+            inner: Arc::new(Inner {
+                directory: directory.to_owned(),
+                _lock: lock,
+                books: Mutex::default(),
+                names: Mutex::default(),
+            }),
+        };
+        sweep::sweep(&spool)?;
+        Ok(spool)
+    }
+
+    /// Where it is.
+    pub fn directory(&self) -> &Path {
+        &self.inner.directory
+    }
+
+    /// Bytes that are free, less what images on their way still need.
+    ///
+    /// # Errors
+    /// [`SpoolError::Io`].
+    pub fn room(&self) -> Result<u64, SpoolError> {
+        let free = self.free()?;
+        let needed: u64 = self.books().writing.values().map(Writing::left).sum();
+        Ok(free.saturating_sub(needed))
+    }
+
+    /// Bytes that would be free if none of the images on their way had begun.
+    fn room_before_arrivals(&self) -> Result<u64, SpoolError> {
+        let free = self.free()?;
+        let written = |writing: &Writing| writing.written.load(Ordering::Relaxed);
+        Ok(free + self.books().writing.values().map(written).sum::<u64>())
+    }
+
+    fn free(&self) -> Result<u64, SpoolError> {
+        let stat = statvfs(self.directory())
+            .map_err(io::Error::from)
+            .map_err(io_error(self.directory(), "asking for its free space"))?;
+        Ok(stat.blocks_available() as u64 * stat.fragment_size() as u64)
+    }
+
+    /// Bytes that the image of a domain needs, if each page comes once: its memory, 8 bytes for each page, and a little for everything else. A live
+    /// relocation may take more, as pages that the guest writes to come again.
+    pub fn needed(config: &DomainConfig) -> u64 {
+        let memory = config.max_memory_kib.max(config.memory_kib).saturating_mul(1024);
+        memory.saturating_add(memory / 512).saturating_add(OTHER)
+    }
+
+    /// Begins to write a domain's image. The record is on disk when this returns.
+    ///
+    /// # Errors
+    /// [`SpoolError::NoRoom`], [`SpoolError::Exists`], [`SpoolError::Config`], [`SpoolError::Io`]; nothing is left.
+    pub fn begin(&self, incoming: &Incoming<'_>) -> Result<SpoolWriter, SpoolError> {
+        writer::begin(self, incoming)
+    }
+
+    /// All entries, oldest first, and what else is in the directory.
+    ///
+    /// # Errors
+    /// [`SpoolError::Io`] if the directory itself can't be read.
+    pub fn list(&self) -> Result<(Vec<Entry>, Vec<SpoolError>), SpoolError> {
+        let _names = lock(&self.inner.names);
+        let (mut entries, mut faults) = (Vec::new(), Vec::new());
+        for path in self.paths()? {
+            match self.look_at(&path) {
+                Ok(Some(entry)) => entries.push(entry),
+                Ok(None) => {}
+                Err(fault) => faults.push(fault),
+            }
+        }
+        entries.sort_by(|a, b| (a.since, a.id).cmp(&(b.since, b.id)));
+        Ok((entries, faults))
+    }
+
+    fn paths(&self) -> Result<Vec<PathBuf>, SpoolError> {
+        let error = || io_error(self.directory(), "reading the directory");
+        let mut paths = fs::read_dir(self.directory())
+            .map_err(error())?
+            .map(|file| file.map(|file| file.path()).map_err(error()))
+            .collect::<Result<Vec<_>, _>>()?;
+        paths.sort();
+        Ok(paths)
+    }
+
+    /// The entry whose record this file is; `None` for what belongs to an entry, or to an image on its way.
+    fn look_at(&self, path: &Path) -> Result<Option<Entry>, SpoolError> {
+        let foreign = |what: &str| SpoolError::Foreign {
+            path: path.to_owned(),
+            what: what.to_owned(),
+        };
+        let Some((id, extension)) = parse(path) else {
+            return match path.file_name() {
+                Some(name) if name == "lock" => Ok(None),
+                _ => Err(foreign("not a file of the spool's")),
+            };
+        };
+        match extension {
+            "sxp" => self.entry(path).map(Some),
+            "save" if !path.with_extension("sxp").exists() => Err(foreign("an image without its record")),
+            "arriving" | "part" if !self.books().writing.contains_key(&id) => {
+                Err(foreign("an image on its way that nobody writes any more"))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Reads an entry's record, and looks at its image.
+    fn entry(&self, path: &Path) -> Result<Entry, SpoolError> {
+        let entry = Entry::read(path)?;
+        let image = path.with_extension("save");
+        let foreign = |what: String| SpoolError::Foreign {
+            path: image.clone(),
+            what,
+        };
+        match fs::metadata(&image) {
+            Ok(found) if found.is_file() && found.len() == entry.bytes => Ok(entry),
+            Ok(found) => Err(foreign(format!("{} bytes, expected {}", found.len(), entry.bytes))),
+            Err(error) => Err(foreign(format!("the image can't be looked at: {error}"))),
+        }
+    }
+
+    /// The entry that an operator means: by the domain's name, or the entry's id.
+    ///
+    /// # Errors
+    /// [`SpoolError::NotFound`]; [`SpoolError::Ambiguous`] if several have the name.
+    pub fn find(&self, wanted: &str) -> Result<Entry, SpoolError> {
+        let (entries, _) = self.list()?;
+        let id = wanted.parse::<Uuid>().ok();
+        if let Some(entry) = entries.iter().find(|entry| Some(entry.id) == id) {
+            return Ok(entry.clone());
+        }
+        let mut named: Vec<Entry> = entries.into_iter().filter(|entry| entry.name == wanted).collect();
+        match (named.pop(), named.len()) {
+            (None, _) => Err(SpoolError::NotFound(wanted.to_owned())),
+            (Some(entry), 0) => Ok(entry),
+            (Some(last), _) => Err(SpoolError::Ambiguous {
+                name: wanted.to_owned(),
+                ids: named.iter().chain([&last]).map(|entry| entry.id).collect(),
+            }),
+        }
+    }
+
+    /// Takes an entry to do something with it: nobody else can until the [`Held`] is dropped.
+    ///
+    /// # Errors
+    /// [`SpoolError::Busy`]; [`SpoolError::NotFound`] if it has gone.
+    pub fn hold(&self, id: Uuid) -> Result<Held, SpoolError> {
+        let (entries, _) = self.list()?;
+        let found = entries.into_iter().find(|entry| entry.id == id);
+        let entry = found.ok_or_else(|| SpoolError::NotFound(id.to_string()))?;
+        if !self.books().held.insert(id) {
+            return Err(SpoolError::Busy(entry.name));
+        }
+        let held = Held {
+            spool: self.clone(),
+            entry,
+        };
+        // Whoever had it may have deleted it just now.
+        if self.path(&held.entry, "sxp").exists() {
+            Ok(held)
+        } else {
+            Err(SpoolError::NotFound(id.to_string()))
+        }
+    }
+
+    /// Opens an entry's image.
+    ///
+    /// # Errors
+    /// [`SpoolError::Io`]; [`SpoolError::Image`] if it is no image.
+    pub fn open_image(&self, entry: &Entry) -> Result<SpoolReader, SpoolError> {
+        SpoolReader::open(&self.image_path(entry), entry.bytes)
+    }
+
+    /// Where an entry's image is.
+    pub fn image_path(&self, entry: &Entry) -> PathBuf {
+        self.path(entry, "save")
+    }
+
+    /// Deletes an entry that nobody holds.
+    ///
+    /// # Errors
+    /// [`SpoolError::Busy`], [`SpoolError::NotFound`], [`SpoolError::Io`].
+    pub fn delete(&self, entry: &Entry) -> Result<(), SpoolError> {
+        self.hold(entry.id)?.delete().map_err(|(error, _)| error)
+    }
+
+    fn path(&self, entry: &Entry, extension: &str) -> PathBuf {
+        self.directory().join(format!("{}.{extension}", entry.stem()))
+    }
+
+    /// Writes an entry's record in place of the old one.
+    fn write(&self, entry: &Entry) -> Result<(), SpoolError> {
+        let (new, path) = (self.path(entry, "new"), self.path(entry, "sxp"));
+        let bytes = entry.to_bytes()?;
+        files::remove(&new);
+        files::create_with(&new, &bytes).map_err(io_error(&new, "writing the record"))?;
+        let _names = lock(&self.inner.names);
+        if let Err(source) = files::rename(&new, &path) {
+            files::remove(&new);
+            return Err(io_error(&path, "renaming the record")(source));
+        }
+        self.sync_directory()
+    }
+
+    fn sync_directory(&self) -> Result<(), SpoolError> {
+        files::sync_directory(self.directory()).map_err(io_error(self.directory(), "syncing the directory"))
+    }
+
+    fn books(&self) -> MutexGuard<'_, Books> {
+        lock(&self.inner.books)
+    }
+}
+
+/// Bytes of an image beside pages, at most: vcpus, headers, a device model's state.
+const OTHER: u64 = 1 << 20;
+
+impl Writing {
+    fn left(&self) -> u64 {
+        self.expected.saturating_sub(self.written.load(Ordering::Relaxed))
+    }
+}
+
+/// An entry that something is being done with. Dropping it changes nothing but that others can have it.
+#[derive(Debug)]
+pub struct Held {
+    spool: Spool,
+    entry: Entry,
+}
+
+impl Held {
+    /// The entry.
+    pub fn entry(&self) -> &Entry {
+        &self.entry
+    }
+
+    /// Opens the image.
+    ///
+    /// # Errors
+    /// As [`Spool::open_image`].
+    pub fn open_image(&self) -> Result<SpoolReader, SpoolError> {
+        self.spool.open_image(&self.entry)
+    }
+
+    /// Writes down what is being done with it; on disk when this returns. `reason`: for the operator, in place of the old one.
+    ///
+    /// # Errors
+    /// [`SpoolError::Io`]; the record on disk is the old one, or, if only the last sync failed, perhaps the new one.
+    pub fn set(&mut self, state: EntryState, held_by: Option<Uuid>, reason: Option<String>) -> Result<(), SpoolError> {
+        let entry = Entry {
+            state,
+            held_by,
+            reason: reason.or_else(|| self.entry.reason.clone()),
+            ..self.entry.clone()
+        };
+        self.spool.write(&entry)?;
+        self.entry = entry;
+        Ok(())
+    }
+
+    /// Leaves it to an operator. If that can't be written down it is there all the same.
+    pub fn keep(mut self, reason: &str) {
+        let id = self.entry.id;
+        if let Err(error) = self.set(EntryState::Kept, None, Some(reason.to_owned())) {
+            tracing::error!(%error, %id, "the spool's record can't be rewritten; the image is kept all the same");
+        }
+        tracing::warn!(%id, domain = self.entry.name, image = %self.spool.image_path(&self.entry).display(), "kept in the spool: {reason}");
+    }
+
+    /// Deletes it.
+    ///
+    /// # Errors
+    /// [`SpoolError::Io`], and the entry: it is there as before, or, if only the last sync failed, gone and perhaps back after a crash.
+    #[allow(clippy::result_large_err)] // whoever can't delete it still has it
+    pub fn delete(self) -> Result<(), (SpoolError, Held)> {
+        let spool = &self.spool;
+        let [record, deleting] = ["sxp", "deleting"].map(|extension| spool.path(&self.entry, extension));
+        let _names = lock(&spool.inner.names);
+        let renamed = match files::rename(&record, &deleting) {
+            // An earlier attempt has come so far.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && deleting.exists() => Ok(()),
+            renamed => renamed.map_err(io_error(&record, "renaming the record")),
+        };
+        if let Err(error) = renamed.and_then(|()| spool.sync_directory()) {
+            drop(_names);
+            return Err((error, self));
+        }
+        files::remove(&spool.image_path(&self.entry));
+        files::remove(&deleting);
+        Ok(())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.spool.books().held.remove(&self.entry.id);
+    }
+}
+
+/// The id and the extension in the name of a file of the spool's.
+fn parse(path: &Path) -> Option<(Uuid, &str)> {
+    let extension = path.extension()?.to_str()?;
+    let (_, id) = path.file_stem()?.to_str()?.rsplit_once('.')?;
+    let parsed = Uuid::try_parse(id).ok().filter(|parsed| parsed.to_string() == id)?;
+    let known = ["save", "sxp", "part", "arriving", "new", "deleting"];
+    known.contains(&extension).then_some((parsed, extension))
+}
+
+fn io_error(path: &Path, what: &'static str) -> impl FnOnce(io::Error) -> SpoolError + use<> {
+    let path = path.to_owned();
+    move |source| SpoolError::Io { path, what, source }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

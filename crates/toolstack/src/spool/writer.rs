@@ -1,0 +1,259 @@
+//! Images go into the spool. Bulk path.
+
+use std::{
+    fs::File,
+    io::{self, BufWriter, Write},
+    mem,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{SyncSender, TrySendError, sync_channel},
+    },
+    thread::{self, JoinHandle},
+};
+
+use image::{
+    ImageError, ImageSink, Item,
+    save::{SaveHeader, SaveImage},
+    v2::V2Writer,
+};
+
+use super::{Entry, EntryState, Held, Incoming, Purpose, Spool, SpoolError, Writing, envelope, files, io_error, lock};
+
+/// Bytes that are gathered; a batch of pages is larger and passes by.
+const BUFFER: usize = 1 << 20;
+
+/// Bytes after which the disk is told to begin with them, so that little is left to wait for at the end, when the domain stands still.
+const STRETCH: u64 = 64 << 20;
+
+/// An image on its way into the spool. Dropped before [`SpoolWriter::finish`] it leaves nothing, but for a safety copy that has all of the image: its
+/// files stay, and the next start makes an entry of them.
+pub struct SpoolWriter {
+    spool: Spool,
+    entry: Entry,
+    image: V2Writer<BufWriter<Counted>>,
+    /// All items have come.
+    complete: bool,
+    /// It has become an entry.
+    finished: bool,
+}
+
+pub(super) fn begin(spool: &Spool, incoming: &Incoming<'_>) -> Result<SpoolWriter, SpoolError> {
+    let entry = Entry::new(
+        incoming.id,
+        incoming.config,
+        incoming.original,
+        incoming.peer,
+        incoming.purpose,
+    );
+    let bytes = entry.to_bytes()?;
+    let written = Arc::new(AtomicU64::new(0));
+    let booked = reserve(spool, &entry, Spool::needed(incoming.config), &written)?;
+    let [record, part] = ["arriving", "part"].map(|extension| spool.path(&entry, extension));
+    files::create_with(&record, &bytes).map_err(io_error(&record, "writing the record"))?;
+    // The record comes first, also after a power cut: without it nobody would know what the image is.
+    let file = files::sync_directory(spool.directory())
+        .and_then(|()| files::create(&part))
+        .and_then(|file| Counted::new(file, written));
+    let file = file.map_err(|source| {
+        files::remove(&part);
+        files::remove(&record);
+        io_error(&part, "making the image's file")(source)
+    })?;
+    mem::forget(booked);
+    // From here on dropping it is what removes the files.
+    let mut writer = SpoolWriter {
+        spool: spool.clone(),
+        entry,
+        image: V2Writer::new(BufWriter::with_capacity(BUFFER, file)),
+        complete: false,
+        finished: false,
+    };
+    let header = SaveHeader {
+        config: envelope::config(incoming.config),
+        image: SaveImage::V2,
+    };
+    header.write(writer.image.get_mut())?;
+    Ok(writer)
+}
+
+/// Gives room back if the writer does not come about.
+struct Booked<'a>(&'a Spool, uuid::Uuid);
+
+impl Drop for Booked<'_> {
+    fn drop(&mut self) {
+        self.0.books().writing.remove(&self.1);
+    }
+}
+
+fn reserve<'a>(
+    spool: &'a Spool,
+    entry: &Entry,
+    expected: u64,
+    written: &Arc<AtomicU64>,
+) -> Result<Booked<'a>, SpoolError> {
+    let free = spool.free()?;
+    let mut books = spool.books();
+    let taken = ["sxp", "arriving", "part", "save"]
+        .iter()
+        .any(|extension| spool.path(entry, extension).exists());
+    if taken || books.writing.contains_key(&entry.id) {
+        return Err(SpoolError::Exists(entry.id));
+    }
+    let free = free.saturating_sub(books.writing.values().map(Writing::left).sum());
+    if expected > free {
+        return Err(SpoolError::NoRoom {
+            directory: spool.directory().to_owned(),
+            needed: expected,
+            free,
+        });
+    }
+    let writing = Writing {
+        expected,
+        written: Arc::clone(written),
+    };
+    books.writing.insert(entry.id, writing);
+    Ok(Booked(spool, entry.id))
+}
+
+impl SpoolWriter {
+    /// The relocation that it is written for.
+    pub fn id(&self) -> uuid::Uuid {
+        self.entry.id
+    }
+
+    /// Bytes written up to now.
+    pub fn written(&self) -> u64 {
+        self.image.written()
+    }
+
+    /// After the last item: the image becomes an entry, [`EntryState::Complete`] until the [`Held`] is used or dropped. On disk when this returns.
+    ///
+    /// # Errors
+    /// [`SpoolError`]. Nothing is listed then. The files of a safety copy that has the whole image stay all the same: see [`SpoolWriter`].
+    pub fn finish(mut self) -> Result<Held, SpoolError> {
+        if !self.complete {
+            return Err(ImageError::Order("an image without its end".to_owned()).into());
+        }
+        let [part, image, arriving] =
+            ["part", "save", "arriving"].map(|extension| self.spool.path(&self.entry, extension));
+        let syncing = || io_error(&part, "syncing the image");
+        self.image
+            .get_mut()
+            .flush()
+            .map_err(io_error(&part, "writing the image"))?;
+        let file = self.image.get_mut().get_mut();
+        file.end_of_stretches().map_err(syncing())?;
+        files::sync(&file.file).map_err(syncing())?;
+        self.entry.bytes = file.written.load(Ordering::Relaxed);
+        self.entry.state = EntryState::Complete;
+        let record = self.spool.path(&self.entry, "sxp");
+        let new = self.spool.path(&self.entry, "new");
+        files::create_with(&new, &self.entry.to_bytes()?).map_err(io_error(&new, "writing the record"))?;
+        let spool = self.spool.clone();
+        let _names = lock(&spool.inner.names);
+        let renamed = files::rename(&new, &record).and_then(|()| files::rename(&part, &image));
+        if let Err(source) = renamed.and_then(|()| files::sync_directory(spool.directory())) {
+            // Back to where it was: on its way.
+            files::undo_rename(&part, &image);
+            files::remove(&record);
+            files::remove(&new);
+            return Err(io_error(&record, "giving the files their names")(source));
+        }
+        files::remove(&arriving);
+        self.finished = true;
+        spool.books().held.insert(self.entry.id);
+        Ok(Held {
+            spool: spool.clone(),
+            entry: self.entry.clone(),
+        })
+    }
+}
+
+impl ImageSink for SpoolWriter {
+    fn put(&mut self, item: Item<'_>) -> Result<(), ImageError> {
+        self.image.put(item)?;
+        self.complete = matches!(item, Item::Finish);
+        Ok(())
+    }
+}
+
+impl Drop for SpoolWriter {
+    fn drop(&mut self) {
+        let only_copy = self.complete && self.entry.purpose == Purpose::SafetyCopy;
+        if self.finished || only_copy {
+            if !self.finished {
+                tracing::error!(
+                    id = %self.entry.id, domain = self.entry.name, image = %self.spool.path(&self.entry, "part").display(),
+                    "a safety copy that could not be finished: its files stay, and the next start of relocd makes an entry of them"
+                );
+            }
+        } else {
+            files::remove(&self.spool.path(&self.entry, "part"));
+            files::remove(&self.spool.path(&self.entry, "arriving"));
+        }
+        self.spool.books().writing.remove(&self.entry.id);
+    }
+}
+
+/// The image's file, and a thread that waits for the disk every now and then, beside the bulk path.
+struct Counted {
+    file: File,
+    written: Arc<AtomicU64>,
+    begun: u64,
+    flusher: Option<(SyncSender<()>, JoinHandle<io::Result<()>>)>,
+}
+
+impl Counted {
+    fn new(file: File, written: Arc<AtomicU64>) -> io::Result<Counted> {
+        let (poke, poked) = sync_channel::<()>(1);
+        let same = file.try_clone()?;
+        let flush = move || poked.iter().try_for_each(|()| same.sync_data());
+        let thread = thread::Builder::new().name("spool".to_owned()).spawn(flush)?;
+        Ok(Counted {
+            file,
+            written,
+            begun: 0,
+            flusher: Some((poke, thread)),
+        })
+    }
+
+    /// What the disk said of the bytes before: an error is told once, to whoever waited for them.
+    fn end_of_stretches(&mut self) -> io::Result<()> {
+        let Some((poke, thread)) = self.flusher.take() else {
+            return Ok(());
+        };
+        drop(poke);
+        thread
+            .join()
+            .unwrap_or_else(|_| Err(io::Error::other("the thread that syncs the image has failed")))
+    }
+}
+
+impl Write for Counted {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = files::write(&mut self.file, bytes)?;
+        let now = self.written.fetch_add(count as u64, Ordering::Relaxed) + count as u64;
+        if now - self.begun >= STRETCH {
+            self.begun = now;
+            if let Some((poke, _)) = &self.flusher
+                && let Err(TrySendError::Disconnected(())) = poke.try_send(())
+            {
+                // It only ends by itself after an error.
+                self.end_of_stretches()?;
+            }
+        }
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        // Whoever drops it has no use for what the disk says.
+        let _ = self.end_of_stretches();
+    }
+}
