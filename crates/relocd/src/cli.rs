@@ -137,6 +137,9 @@ pub enum Command {
         /// What the daemon says
         arguments: Vec<String>,
     },
+    /// Receives an image from a xend: used by the daemon itself
+    #[command(name = crate::incoming::xend::RECEIVER_COMMAND, hide = true)]
+    ReceiveXend,
 }
 
 /// A firewall's language.

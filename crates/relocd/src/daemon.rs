@@ -119,9 +119,9 @@ async fn serve(
 ) -> Result<(), StartError> {
     // The socket comes first: it is what keeps two daemons from sharing a state directory.
     let operators = control::bind(&options.control)?;
-    let toolstack = toolstacks::open(options.toolstack, &config, &options.state_directory)?;
+    let opened = toolstacks::open(options.toolstack, &config, &options.state_directory)?;
     let journal = Journal::open(&options.state_directory)?;
-    let host = Arc::new(Host::new(toolstack, journal, options.config.clone(), config));
+    let host = Arc::new(Host::new(opened, journal, options.config.clone(), config));
     recovery::recover(&host).await?;
     let mut listeners = Listeners::default();
     listeners.apply(&host, &host.config()).await?;

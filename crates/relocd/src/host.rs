@@ -9,7 +9,7 @@ use std::{
 use config::Config;
 use domain::HostFacts;
 use peer::control::Failure;
-use toolstack::{DEPARTING_PREFIX, Domain, DomainId, Toolstack, ToolstackError};
+use toolstack::{DEPARTING_PREFIX, Domain, DomainId, Toolstack, ToolstackError, spool::Spool};
 
 use crate::{
     blocking::blocking,
@@ -22,6 +22,8 @@ use crate::{
 pub struct Host {
     /// What runs domains here.
     pub toolstack: Arc<dyn Toolstack>,
+    /// Domains on disk.
+    pub spool: Option<Spool>,
     /// The relocations' journal.
     pub journal: Journal,
     /// The relocations that run now.
@@ -61,9 +63,15 @@ pub struct Limits {
 
 impl Host {
     /// A host at the daemon's start.
-    pub fn new(toolstack: Arc<dyn Toolstack>, journal: Journal, config_file: PathBuf, config: Config) -> Host {
+    pub fn new(
+        (toolstack, spool): (Arc<dyn Toolstack>, Option<Spool>),
+        journal: Journal,
+        config_file: PathBuf,
+        config: Config,
+    ) -> Host {
         Host {
             toolstack,
+            spool,
             journal,
             relocations: Arc::default(),
             answering: Arc::default(),

@@ -48,7 +48,10 @@ pub struct Refused {
 }
 
 fn refused(word: &'static str, text: impl std::fmt::Display) -> Refused {
-    Refused { word, text: text.to_string() }
+    Refused {
+        word,
+        text: text.to_string(),
+    }
 }
 
 /// Understands a xend's configuration.
@@ -96,14 +99,23 @@ pub async fn admit(host: &Arc<Host>, value: &Sexp, peer: &str) -> Result<Admitte
         check_host(&config, &facts, reserved, |path| path.exists())?;
     }
     check_names(host, &config).await?;
-    let spool = host.spool.clone().ok_or_else(|| refused("spool", "this host has no spool for safety copies"))?;
+    let spool = host
+        .spool
+        .clone()
+        .ok_or_else(|| refused("spool", "this host has no spool for safety copies"))?;
     check_spool(&spool, &config, reserved, stays).await?;
     let mut entry = Entry::new(id, Direction::In, &config.name, config.uuid, peer, MODE, RECEIVING);
     let journal = host.journal.clone();
     let entry = blocking(move || journal.begin(&mut entry).map(|()| entry))
         .await
         .map_err(|error| refused("journal", error))?;
-    Ok(Admitted { booked, entry, config, spool, stays })
+    Ok(Admitted {
+        booked,
+        entry,
+        config,
+        spool,
+        stays,
+    })
 }
 
 /// What no host of today can take.
@@ -115,11 +127,20 @@ fn check_config(config: &DomainConfig) -> Result<(), Refused> {
             return Err(refused("hvm", text));
         }
         GuestKind::Pvh | GuestKind::Embedded => {
-            return Err(refused("config", format!("a guest of kind '{}' does not come from a xend", config.kind.image_word())));
+            return Err(refused(
+                "config",
+                format!(
+                    "a guest of kind '{}' does not come from a xend",
+                    config.kind.image_word()
+                ),
+            ));
         }
     }
     if config.name.parse::<u32>().is_ok() || config.name == "Domain-0" || config.name.starts_with(DEPARTING_PREFIX) {
-        let text = format!("a domain can't have the name '{}' here: it would be taken for something else", config.name);
+        let text = format!(
+            "a domain can't have the name '{}' here: it would be taken for something else",
+            config.name
+        );
         return Err(refused("config", text));
     }
     Ok(())
@@ -151,11 +172,22 @@ fn check_host(
     }
     for bridge in config.bridges() {
         if !facts.bridges.iter().any(|other| other.name == bridge) {
-            return Err(refused("bridge-missing", format!("bridge '{bridge}' does not exist at the destination")));
+            return Err(refused(
+                "bridge-missing",
+                format!("bridge '{bridge}' does not exist at the destination"),
+            ));
         }
     }
-    match config.vbds.iter().filter_map(backing).find(|path| !exists(Path::new(path))) {
-        Some(missing) => Err(refused("disk-missing", format!("disk '{missing}' does not exist at the destination"))),
+    match config
+        .vbds
+        .iter()
+        .filter_map(backing)
+        .find(|path| !exists(Path::new(path)))
+    {
+        Some(missing) => Err(refused(
+            "disk-missing",
+            format!("disk '{missing}' does not exist at the destination"),
+        )),
         None => Ok(()),
     }
 }
@@ -175,14 +207,19 @@ fn backing(vbd: &Vbd) -> Option<String> {
 /// Name and identity must be free.
 async fn check_names(host: &Arc<Host>, config: &DomainConfig) -> Result<(), Refused> {
     let toolstack = Arc::clone(&host.toolstack);
-    let domains = blocking(move || toolstack.domains()).await.map_err(|error| refused("toolstack", error))?;
+    let domains = blocking(move || toolstack.domains())
+        .await
+        .map_err(|error| refused("toolstack", error))?;
     for domain in &domains {
         if domain.name == config.name {
             let text = format!("domain name '{}' is taken here by domain {}", config.name, domain.id);
             return Err(refused("name-taken", text));
         }
         if domain.uuid == config.uuid {
-            return Err(refused("uuid-taken", format!("uuid {} is taken here by domain {}", config.uuid, domain.id)));
+            return Err(refused(
+                "uuid-taken",
+                format!("uuid {} is taken here by domain {}", config.uuid, domain.id),
+            ));
         }
     }
     Ok(())
@@ -193,7 +230,9 @@ async fn check_spool(spool: &Spool, config: &DomainConfig, reserved_kib: u64, st
     let (spool, config) = (spool.clone(), config.clone());
     blocking(move || {
         let (entries, _) = spool.list().map_err(|error| refused("spool", error))?;
-        let same = entries.iter().find(|entry| entry.name == config.name || entry.uuid == config.uuid);
+        let same = entries
+            .iter()
+            .find(|entry| entry.name == config.name || entry.uuid == config.uuid);
         if stays && let Some(same) = same {
             let text = format!("domain '{}' is in the spool here already, as {}", same.name, same.id);
             return Err(refused("name-taken", text));
@@ -203,7 +242,8 @@ async fn check_spool(spool: &Spool, config: &DomainConfig, reserved_kib: u64, st
         let room = spool.room().map_err(|error| refused("spool", error))?;
         let free = room.saturating_sub(reserved_kib.saturating_mul(1024));
         if needed > free {
-            let text = format!("not enough room for a safety copy at the destination: {needed} bytes needed, {free} free");
+            let text =
+                format!("not enough room for a safety copy at the destination: {needed} bytes needed, {free} free");
             return Err(refused("spool-full", text));
         }
         Ok(())
@@ -219,10 +259,22 @@ mod tests {
 
     fn guest() -> DomainConfig {
         DomainConfig {
-            vifs: vec![Vif { bridge: Some("xenbr0".to_owned()), ..Vif::default() }],
-            vbds: ["phy:/dev/vg0/web", "phy:vg0/data", "tap:aio:/srv/a.img", "drbd:res", "file:/srv/b.img"]
-                .map(|backing| Vbd { backing: Some(backing.to_owned()), ..Vbd::default() })
-                .into(),
+            vifs: vec![Vif {
+                bridge: Some("xenbr0".to_owned()),
+                ..Vif::default()
+            }],
+            vbds: [
+                "phy:/dev/vg0/web",
+                "phy:vg0/data",
+                "tap:aio:/srv/a.img",
+                "drbd:res",
+                "file:/srv/b.img",
+            ]
+            .map(|backing| Vbd {
+                backing: Some(backing.to_owned()),
+                ..Vbd::default()
+            })
+            .into(),
             ..DomainConfig::new("web", Uuid::nil(), 65536, GuestKind::Pv)
         }
     }
@@ -237,7 +289,10 @@ mod tests {
             free_memory_kib: 100_000,
             total_memory_kib: 1 << 20,
             processors: 2,
-            bridges: vec![Bridge { name: "xenbr0".to_owned(), subnets: Vec::new() }],
+            bridges: vec![Bridge {
+                name: "xenbr0".to_owned(),
+                subnets: Vec::new(),
+            }],
         }
     }
 
@@ -250,11 +305,20 @@ mod tests {
         let check = |facts: &HostFacts, reserved| word(check_host(&guest(), facts, reserved, |_| true));
         assert_eq!(check(&facts(), 0), "taken");
         assert_eq!(check(&facts(), 50_000), "insufficient-memory");
-        let arm = HostFacts { architecture: "riscv64".to_owned(), ..facts() };
+        let arm = HostFacts {
+            architecture: "riscv64".to_owned(),
+            ..facts()
+        };
         assert_eq!(check(&arm, 0), "other-architecture");
-        let hvm = HostFacts { virtualization: vec!["vmx".to_owned()], ..facts() };
+        let hvm = HostFacts {
+            virtualization: vec!["vmx".to_owned()],
+            ..facts()
+        };
         assert_eq!(check(&hvm, 0), "other-virtualization");
-        let bare = HostFacts { bridges: Vec::new(), ..facts() };
+        let bare = HostFacts {
+            bridges: Vec::new(),
+            ..facts()
+        };
         assert_eq!(check(&bare, 0), "bridge-missing");
     }
 
@@ -265,7 +329,11 @@ mod tests {
             assert_eq!(missing.word, "disk-missing");
             assert!(missing.text.contains(path), "{}", missing.text);
         }
-        assert_eq!(word(check_host(&guest(), &facts(), 0, |path| path.starts_with("/dev") || path.starts_with("/srv"))), "taken");
+        assert_eq!(
+            word(check_host(&guest(), &facts(), 0, |path| path.starts_with("/dev")
+                || path.starts_with("/srv"))),
+            "taken"
+        );
     }
 
     #[test]

@@ -27,7 +27,10 @@ mod recover;
 use std::{
     io,
     net::TcpStream,
-    os::{fd::OwnedFd, unix::{net::UnixStream, process::CommandExt}},
+    os::{
+        fd::OwnedFd,
+        unix::{net::UnixStream, process::CommandExt},
+    },
     process::{Command, Stdio},
     sync::Arc,
     time::Duration,
@@ -50,6 +53,7 @@ use crate::{
     fault,
     host::Host,
     journal::{Entry, Journal},
+    port::Place,
     relocations::{Relocation, lock},
     unwritten::write_later,
 };
@@ -67,9 +71,21 @@ const ARRIVED: &str = "it came from a xend and was taken to disk, as --toolstack
 const NOT_RUN: &str = "it came from a xend, which has destroyed its copy";
 
 /// Answers `receive` (or `sslreceive`, `ready` says which): takes the domain in, or refuses. The connection is used up.
-pub async fn receive(host: &Arc<Host>, mut conversation: Conversation, ready: &[u8], peer: &str, entry: &str) {
+/// `place`: what it holds as a connection that has not been granted a relocation.
+pub async fn receive(
+    host: &Arc<Host>,
+    mut conversation: Conversation,
+    ready: &[u8],
+    peer: &str,
+    entry: &str,
+    place: Option<Place>,
+) {
     let span = tracing::info_span!(
-        "relocation", id = tracing::field::Empty, direction = "in", peer, domain = tracing::field::Empty
+        "relocation",
+        id = tracing::field::Empty,
+        direction = "in",
+        peer,
+        domain = tracing::field::Empty
     );
     async {
         let limits = host.limits();
@@ -98,6 +114,8 @@ pub async fn receive(host: &Arc<Host>, mut conversation: Conversation, ready: &[
                 conversation.refuse(&xend::refusal(&text)).await;
             }
             Ok(admitted) => {
+                // From here on the limit on relocations counts.
+                drop(place);
                 let current = tracing::Span::current();
                 current.record("id", tracing::field::display(admitted.entry.id));
                 current.record("domain", &admitted.config.name);
@@ -122,7 +140,10 @@ async fn read_envelope(
     max_bytes: usize,
     limit: Duration,
 ) -> Result<xend::Envelope, String> {
-    let mut reader = EnvelopeReader::new(sxp::Limits { max_bytes, max_depth: crate::port::MAX_DEPTH });
+    let mut reader = EnvelopeReader::new(sxp::Limits {
+        max_bytes,
+        max_depth: crate::port::MAX_DEPTH,
+    });
     let reading = async {
         loop {
             let bytes = match conversation.take(reader.wanted()).await {
@@ -162,7 +183,9 @@ async fn take_in(host: &Arc<Host>, conversation: Conversation, admitted: Admitte
     let said = match started {
         Ok(line) => follow(line, &relocation).await,
         // The connection has been dropped, and reset by that.
-        Err(error) => Some(Said::Refused(format!("the receiving process could not be started: {error}"))),
+        Err(error) => Some(Said::Refused(format!(
+            "the receiving process could not be started: {error}"
+        ))),
     };
     conclude(host, &relocation, admitted.entry, said).await;
 }
@@ -245,7 +268,11 @@ async fn conclude(host: &Arc<Host>, relocation: &Relocation, entry: Entry, said:
     };
     match (state, &detail) {
         ("kept", _) => tracing::info!("the domain is in the spool: its sender has destroyed its copy"),
-        (_, why) => tracing::warn!(state, "the domain did not arrive: {}", why.as_deref().unwrap_or_default()),
+        (_, why) => tracing::warn!(
+            state,
+            "the domain did not arrive: {}",
+            why.as_deref().unwrap_or_default()
+        ),
     }
     fault::reached(&["in", "concluded", "before"]).await;
     write_end(host.journal.clone(), entry, state, detail).await;

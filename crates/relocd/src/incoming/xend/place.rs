@@ -48,8 +48,14 @@ pub(super) fn finish(spool: &Path, place: Spool, writer: SpoolWriter, keep: Opti
     fault::point(&["receiver", "finish", "after"]);
     match adopt(spool, id) {
         Ok(true) => Said::Kept,
-        Ok(false) => Said::Broken(format!("the image is complete in {}, but is no entry of the spool yet: restart relocd", directory.display())),
-        Err(error) => Said::Broken(format!("the image is complete in {}, but could not be moved: {error}; restart relocd", directory.display())),
+        Ok(false) => Said::Broken(format!(
+            "the image is complete in {}, but is no entry of the spool yet: restart relocd",
+            directory.display()
+        )),
+        Err(error) => Said::Broken(format!(
+            "the image is complete in {}, but could not be moved: {error}; restart relocd",
+            directory.display()
+        )),
     }
 }
 
@@ -118,13 +124,23 @@ pub(super) fn salvage<R: Read>(
     };
     let written = write().map_err(|error| format!("{}: {error}", rest.display()))?;
     writer.salvage(&broken).map_err(|error| error.to_string())?;
-    File::open(spool).and_then(|directory| directory.sync_all()).map_err(|error| error.to_string())?;
-    Ok(format!("domain '{domain}' in {} and {} ({written} bytes)", broken.display(), rest.display()))
+    File::open(spool)
+        .and_then(|directory| directory.sync_all())
+        .map_err(|error| error.to_string())?;
+    Ok(format!(
+        "domain '{domain}' in {} and {} ({written} bytes)",
+        broken.display(),
+        rest.display()
+    ))
 }
 
 fn create(path: &Path) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt;
-    fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+    fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
 }
 
 /// Whether somebody is at an image.
@@ -136,6 +152,8 @@ pub enum Found {
     Nothing,
     /// It is an entry of the spool.
     Entry,
+    /// What could not be read to its end has been kept.
+    Broken,
 }
 
 /// Looks at a place that may be left from before, and puts it in order if nobody is there.
@@ -160,14 +178,26 @@ pub fn look(spool: &Path, id: Uuid) -> Result<Found, SpoolError> {
         }
     }
     let ends_so = |path: &Path| path.to_str().is_some_and(|name| name.ends_with(&format!("{id}.sxp")));
-    let found = fs::read_dir(spool).into_iter().flatten().flatten().any(|file| ends_so(&file.path()));
-    Ok(if found { Found::Entry } else { Found::Nothing })
+    let found = fs::read_dir(spool)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .any(|file| ends_so(&file.path()));
+    Ok(if found {
+        Found::Entry
+    } else if spool.join(format!("{id}.rest")).exists() {
+        Found::Broken
+    } else {
+        Found::Nothing
+    })
 }
 
 /// All places: of receivers that are at work, or that were.
 pub fn all(spool: &Path) -> Vec<Uuid> {
     let places = fs::read_dir(spool.join(INCOMING)).into_iter().flatten().flatten();
-    places.filter_map(|place| place.file_name().to_str()?.parse().ok()).collect()
+    places
+        .filter_map(|place| place.file_name().to_str()?.parse().ok())
+        .collect()
 }
 
 /// Makes the directory of places.
@@ -175,5 +205,8 @@ pub fn all(spool: &Path) -> Vec<Uuid> {
 /// # Errors
 /// The system's.
 pub(super) fn prepare(spool: &Path) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(spool.join(INCOMING))
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(spool.join(INCOMING))
 }

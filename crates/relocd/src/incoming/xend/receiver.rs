@@ -109,7 +109,9 @@ fn receive(mut connection: TcpStream, daemon: &mut Daemon, mut orders: BufReader
     let cancel = Arc::new(OnceLock::new());
     listen(orders, &cancel);
     let socket = connection.try_clone();
-    let ready = connection.set_read_timeout(Some(TICK)).and_then(|()| connection.set_write_timeout(Some(CLOSE)));
+    let ready = connection
+        .set_read_timeout(Some(TICK))
+        .and_then(|()| connection.set_write_timeout(Some(CLOSE)));
     let socket = match ready.and(socket) {
         Ok(socket) => socket,
         Err(error) => {
@@ -162,7 +164,13 @@ fn watch(
 
 /// Everything that can fail before the first byte of the image.
 fn begin(job: &Job) -> Result<(Spool, SpoolWriter, DomainConfig), String> {
-    let text = sxp::read_all(job.config.as_bytes(), sxp::Limits { max_bytes: usize::MAX, max_depth: 64 });
+    let text = sxp::read_all(
+        job.config.as_bytes(),
+        sxp::Limits {
+            max_bytes: usize::MAX,
+            max_depth: 64,
+        },
+    );
     let original = match text.map(|values| values.into_iter().next()) {
         Ok(Some(value)) => value.to_sexp(),
         Ok(None) => return Err("the configuration is empty".to_owned()),
@@ -185,7 +193,11 @@ fn begin(job: &Job) -> Result<(Spool, SpoolWriter, DomainConfig), String> {
 fn take_in<R: io::Read>(bytes: &ImageBytes<'_, R>, spool: Spool, mut writer: SpoolWriter, job: &Job) -> Said {
     // The guest's registers are not checked against its pages: they come last, when the sender has written everything, and a copy that Xen may or
     // may not take is better than none.
-    let options = LegacyOptions { guest: LegacyGuest::Pv, max_pages: job.max_pages, check_registers: false };
+    let options = LegacyOptions {
+        guest: LegacyGuest::Pv,
+        max_pages: job.max_pages,
+        check_registers: false,
+    };
     let ended = match xend::take_in(bytes, options, &mut writer) {
         Ok(()) => return place::finish(&job.spool, spool, writer, job.keep.as_deref()),
         Err(ended) => ended,

@@ -54,6 +54,12 @@ pub(super) async fn after_its_end(host: &Arc<Host>, entry: &Entry) -> Result<(&'
                 sleep(PAUSE).await;
             }
             Ok(Found::Entry) => return Ok(("kept", None)),
+            Ok(Found::Broken) => {
+                let why = format!(
+                    "the image could not be read to its end; what came is in the spool, as {id}.broken and {id}.rest"
+                );
+                return Ok(("broken", Some(why)));
+            }
             Ok(Found::Nothing) => {
                 let why = "the receiver ended before the image was whole: the sender still has the domain".to_owned();
                 return Ok(("discarded", Some(why)));
