@@ -115,8 +115,9 @@ pub(super) fn physmap(chunk: &[u8], word: Word, body: &mut Vec<u8>) -> Result<()
         if word == Word::Eight {
             take(4)?;
         }
-        while name.last() == Some(&0) {
-            name.pop();
+        // A zero within would make more keys of it than there are.
+        if name.pop() != Some(0) || name.contains(&0) {
+            return Err("a name in a TOOLSTACK chunk that is not ended by its only zero".to_owned());
         }
         for (key, value) in [
             ("start_addr", format!("{start:x}").into_bytes()),

@@ -44,6 +44,10 @@ impl<R: Read> Input<R> {
         self.offset
     }
 
+    pub(super) fn into_inner(self) -> R {
+        self.inner
+    }
+
     /// An error about what has just been read.
     pub(super) fn wrong(&self, what: impl Into<String>) -> ImageError {
         ImageError::Format {
@@ -154,5 +158,40 @@ impl<R: Read> Input<R> {
             left -= step as u64;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_grows_only_as_bytes_come() {
+        let mut out = Vec::new();
+        let mut input = Input::new(&[7; 100_000][..]);
+        let error = input.append(usize::MAX >> 1, &mut out, "something").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "image at byte 100000: the image ends here, in the middle of something"
+        );
+        assert!(out.capacity() < 300_000, "{}", out.capacity());
+        let mut input = Input::new(&[7; 100_000][..]);
+        let error = input.append_rest(1000, &mut Vec::new(), "something").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "image at byte 65536: something of more than 1000 bytes"
+        );
+    }
+
+    #[test]
+    fn bytes_that_are_taken_back_come_again() {
+        let mut input = Input::new(&b"abcdef"[..]);
+        assert_eq!(&input.array::<4>("x").unwrap(), b"abcd");
+        input.unread(b"cd");
+        assert_eq!(input.offset(), 2);
+        assert_eq!(&input.array::<3>("x").unwrap(), b"cde");
+        let mut rest = Vec::new();
+        input.append_rest(10, &mut rest, "x").unwrap();
+        assert_eq!((rest, input.offset()), (b"f".to_vec(), 6));
     }
 }

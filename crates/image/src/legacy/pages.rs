@@ -50,23 +50,26 @@ impl Seen {
 /// Buffers of a batch.
 pub(super) struct Batch {
     pub(super) entries: Vec<PageEntry>,
-    pub(super) data: Vec<u8>,
+    /// As long as the longest batch yet.
+    data: Vec<u8>,
+    /// Bytes of `data` that are the batch's.
+    length: usize,
     raw: Vec<u8>,
 }
 
 impl Batch {
     pub(super) fn new() -> Batch {
         Batch {
-            entries: Vec::with_capacity(MAX_BATCH),
-            data: vec![0; MAX_BATCH * PAGE_SIZE],
+            entries: Vec::new(),
+            data: Vec::new(),
+            length: 0,
             raw: vec![0; MAX_BATCH * 8],
         }
     }
 
     /// The data that has come.
     pub(super) fn data(&self) -> &[u8] {
-        let pages = self.entries.iter().filter(|entry| entry.content == PageContent::Data);
-        self.data.get(..pages.count() * PAGE_SIZE).unwrap_or_default()
+        self.data.get(..self.length).unwrap_or_default()
     }
 
     /// Reads a batch of `count` pages. With `verify` they repeat what has come before, and leave no trace: the batch is empty then.
@@ -115,11 +118,16 @@ impl Batch {
                 }
             }
         }
-        let length = self.data().len();
-        let data = self.data.get_mut(..length).unwrap_or_default();
+        let pages = self.entries.iter().filter(|entry| entry.content == PageContent::Data);
+        self.length = pages.count() * PAGE_SIZE;
+        if self.data.len() < self.length {
+            self.data.resize(self.length, 0);
+        }
+        let data = self.data.get_mut(..self.length).unwrap_or_default();
         input.exact(data, "a batch's pages")?;
         if verify {
             self.entries.clear();
+            self.length = 0;
         }
         Ok(())
     }
