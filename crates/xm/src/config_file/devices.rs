@@ -63,6 +63,6 @@ pub(crate) fn disk(text: &str) -> Result<Vbd, Wrong> {
         device: device.to_owned(),
         backing: (!backing.is_empty()).then(|| backing.to_owned()),
         mode: mode.to_owned(),
-        other: Vec::new(),
+        ..Vbd::default()
     })
 }
