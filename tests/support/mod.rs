@@ -5,6 +5,7 @@ pub mod disk;
 mod guest;
 pub mod lives;
 pub mod proxy;
+pub mod xend_peer;
 
 use std::{
     fs,
@@ -50,7 +51,8 @@ pub struct Host {
     /// The network namespace that the daemon is in, if not the test's.
     namespace: Option<String>,
     /// Its fault points.
-    faults: String,
+    pub faults: String,
+    pub toolstack: &'static str,
 }
 
 impl Host {
@@ -77,9 +79,16 @@ impl Host {
             extra: extra.to_owned(),
             namespace: None,
             faults: String::new(),
+            toolstack: "embedded",
         };
         host.configure(extra);
         host
+    }
+
+    /// Gives it another configuration, in place of the one that it was prepared with.
+    pub fn set_extra(&mut self, extra: &str) {
+        extra.clone_into(&mut self.extra);
+        self.configure(extra);
     }
 
     pub fn configure(&self, extra: &str) {
@@ -100,7 +109,7 @@ impl Host {
             .env("RELOCD_FAULT", &self.faults)
             .arg("--config")
             .arg(self.path("xend-config.sxp"))
-            .args(["--toolstack", "embedded", "--state-dir"])
+            .args(["--toolstack", self.toolstack, "--state-dir"])
             .arg(self.path("state"))
             .arg("--control")
             .arg(self.path("control"))

@@ -27,3 +27,5 @@ mod relocations;
 mod system;
 mod toolstacks;
 mod unwritten;
+
+pub use incoming::xend::receiver::main as receive_xend;

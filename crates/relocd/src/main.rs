@@ -6,7 +6,7 @@ use clap::{CommandFactory, Parser};
 use relocd::{
     check,
     cli::{Cli, Command},
-    daemon, demo, incoming,
+    daemon, demo,
 };
 
 fn main() -> ExitCode {
@@ -33,7 +33,7 @@ fn main() -> ExitCode {
         }
         Some(Command::Man { output }) => man(output.as_deref()),
         Some(Command::Machine { arguments }) => embedded::machine_main(&arguments),
-        Some(Command::ReceiveXend) => incoming::xend::receiver::main(),
+        Some(Command::ReceiveXend) => relocd::receive_xend(),
     }
 }
 

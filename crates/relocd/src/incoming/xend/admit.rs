@@ -2,12 +2,11 @@
 
 use std::{path::Path, sync::Arc};
 
-use domain::{DomainConfig, GuestKind, HostFacts, Vbd};
+use domain::{Backing, DomainConfig, GuestKind, HostFacts, Unmapped};
 use sexp::Sexp;
 use toolstack::{DEPARTING_PREFIX, spool::Spool};
 use uuid::Uuid;
 
-use super::super::Incoming;
 use crate::{
     blocking::blocking,
     host::Host,
@@ -32,6 +31,8 @@ pub struct Admitted {
     pub entry: Entry,
     /// Its configuration.
     pub config: DomainConfig,
+    /// What of the sender's configuration is not in it.
+    pub lost: Vec<Unmapped>,
     /// Where its copy goes.
     pub spool: Spool,
     /// Whether it stays there.
@@ -54,12 +55,12 @@ fn refused(word: &'static str, text: impl std::fmt::Display) -> Refused {
     }
 }
 
-/// Understands a xend's configuration.
+/// Understands a xend's configuration, and says what of it is lost.
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn understand(value: &Sexp) -> Result<DomainConfig, String> {
-    DomainConfig::from_sxp(value).map_err(|error| error.to_string())
+pub fn understand(value: &Sexp) -> Result<(DomainConfig, Vec<Unmapped>), String> {
+    DomainConfig::from_xend(value).map_err(|error| error.to_string())
 }
 
 /// Pages that a domain may have at most, holes included: what is kept for each is bounded by it.
@@ -73,7 +74,7 @@ pub fn max_pages(config: &DomainConfig) -> u64 {
 /// [`Refused`]; nothing has been kept.
 pub async fn admit(host: &Arc<Host>, value: &Sexp, peer: &str) -> Result<Admitted, Refused> {
     let limits = host.limits();
-    let config = understand(value).map_err(|error| refused("config", error))?;
+    let (config, lost) = understand(value).map_err(|error| refused("config", error))?;
     check_config(&config)?;
     let facts = host.facts().await.map_err(|error| refused("toolstack", error))?;
     let stays = facts.toolstack == "spool";
@@ -113,6 +114,7 @@ pub async fn admit(host: &Arc<Host>, value: &Sexp, peer: &str) -> Result<Admitte
         booked,
         entry,
         config,
+        lost,
         spool,
         stays,
     })
@@ -123,19 +125,20 @@ fn check_config(config: &DomainConfig) -> Result<(), Refused> {
     match config.kind {
         GuestKind::Pv => {}
         GuestKind::Hvm => {
-            let text = "an HVM guest of xend needs the device model qemu-traditional, which no current Xen has: only PV guests can come here";
-            return Err(refused("hvm", text));
+            let text = "a fully virtualised guest needs the device model qemu-xen-traditional, which no current Xen has: only PV guests can come here; shut it down and create it anew";
+            return Err(refused("device-model", text));
         }
         GuestKind::Pvh | GuestKind::Embedded => {
-            return Err(refused(
-                "config",
-                format!(
-                    "a guest of kind '{}' does not come from a xend",
-                    config.kind.image_word()
-                ),
-            ));
+            let text = format!(
+                "a guest of kind '{}' does not come from a xend",
+                config.kind.image_word()
+            );
+            return Err(refused("config", text));
         }
     }
+    config
+        .check_runnable()
+        .map_err(|cannot| refused(cannot.word(), cannot))?;
     if config.name.parse::<u32>().is_ok() || config.name == "Domain-0" || config.name.starts_with(DEPARTING_PREFIX) {
         let text = format!(
             "a domain can't have the name '{}' here: it would be taken for something else",
@@ -178,30 +181,23 @@ fn check_host(
             ));
         }
     }
-    match config
-        .vbds
-        .iter()
-        .filter_map(backing)
-        .find(|path| !exists(Path::new(path)))
-    {
-        Some(missing) => Err(refused(
-            "disk-missing",
-            format!("disk '{missing}' does not exist at the destination"),
-        )),
-        None => Ok(()),
-    }
+    check_disks(config, exists)
 }
 
-/// The file or device behind a disk, if it is one: `phy:vg/lv` is below `/dev`. What scripts make (`drbd:`, `iscsi:`) can't be looked at.
-fn backing(vbd: &Vbd) -> Option<String> {
-    let (kind, rest) = vbd.backing.as_deref()?.split_once(':')?;
-    match kind {
-        "phy" if !rest.starts_with('/') => Some(format!("/dev/{rest}")),
-        "phy" | "file" => Some(rest.to_owned()),
-        "tap" | "tap2" => rest.rsplit_once(':').map(|(_, path)| path.to_owned()),
-        _ => None,
+/// All disks can be provided here, and what is behind them is there. What scripts make (`drbd:`, `iscsi:`) can't be looked at.
+fn check_disks(config: &DomainConfig, exists: impl Fn(&Path) -> bool) -> Result<(), Refused> {
+    for vbd in &config.vbds {
+        let disk = vbd
+            .disk()
+            .map_err(|error| refused("config", format!("disk '{}': {error}", vbd.device)))?;
+        if let Backing::Path { path, .. } = disk.backing
+            && !exists(Path::new(&path))
+        {
+            let text = format!("disk '{}': '{path}' does not exist at the destination", disk.vdev);
+            return Err(refused("disk-missing", text));
+        }
     }
-    .filter(|path| path.starts_with('/'))
+    Ok(())
 }
 
 /// Name and identity must be free.
@@ -253,7 +249,7 @@ async fn check_spool(spool: &Spool, config: &DomainConfig, reserved_kib: u64, st
 
 #[cfg(test)]
 mod tests {
-    use domain::{Bridge, Vif};
+    use domain::{Bridge, Vbd, Vif};
 
     use super::*;
 
@@ -271,6 +267,8 @@ mod tests {
                 "file:/srv/b.img",
             ]
             .map(|backing| Vbd {
+                device: "xvda:disk".to_owned(),
+                mode: "w".to_owned(),
                 backing: Some(backing.to_owned()),
                 ..Vbd::default()
             })
@@ -340,7 +338,7 @@ mod tests {
     fn what_no_host_can_take_is_refused_whatever_the_toolstack() {
         let of = |kind, name: &str| word(check_config(&DomainConfig::new(name, Uuid::nil(), 1024, kind)));
         assert_eq!(of(GuestKind::Pv, "web"), "taken");
-        assert_eq!(of(GuestKind::Hvm, "web"), "hvm");
+        assert_eq!(of(GuestKind::Hvm, "web"), "device-model");
         assert_eq!(of(GuestKind::Embedded, "web"), "config");
         for name in ["7", "Domain-0", "migrating-web"] {
             assert_eq!(of(GuestKind::Pv, name), "config", "{name}");

@@ -125,6 +125,9 @@ pub async fn receive(
                     memory_kib = admitted.config.memory_kib,
                     "a domain arrives from a xend"
                 );
+                for lost in admitted.lost.iter().filter(|lost| lost.matters()) {
+                    tracing::warn!("not taken over: {lost}");
+                }
                 fault::reached(&["in", "admitted", "journalled"]).await;
                 take_in(host, conversation, admitted, config.text).await;
             }

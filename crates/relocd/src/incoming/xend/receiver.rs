@@ -176,7 +176,7 @@ fn begin(job: &Job) -> Result<(Spool, SpoolWriter, DomainConfig), String> {
         Ok(None) => return Err("the configuration is empty".to_owned()),
         Err(error) => return Err(error.to_string()),
     };
-    let config = super::admit::understand(&original)?;
+    let (config, _) = super::admit::understand(&original)?;
     let spool = place::take(&job.spool, job.id).map_err(|error| error.to_string())?;
     let incoming = Incoming {
         id: job.id,
