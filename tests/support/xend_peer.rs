@@ -120,7 +120,7 @@ impl Xend {
                     ready,
                 }
             }
-            Err(error) => self.resume(&mut stream, &error, suspended, ready),
+            Err(error) => self.resume(&mut stream, to, &error, suspended, ready),
         }
     }
 
@@ -191,7 +191,14 @@ impl Xend {
         }
     }
 
-    fn resume(&self, stream: &mut TcpStream, error: &io::Error, suspended: bool, ready: Vec<u8>) -> Ended {
+    fn resume(
+        &self,
+        stream: &mut TcpStream,
+        to: SocketAddr,
+        error: &io::Error,
+        suspended: bool,
+        ready: Vec<u8>,
+    ) -> Ended {
         let mut says = match self.version {
             Version::V3_1 => String::new(),
             _ => format!("Error: {error}"),
@@ -201,10 +208,7 @@ impl Xend {
             let mut reply = vec![0; 1024];
             let count = stream.read(&mut reply).unwrap_or(0);
             if let Some(text) = reason(&reply[..count]) {
-                says = format!(
-                    "Error: {text} (from {})",
-                    stream.peer_addr().map_or("?".to_owned(), |peer| peer.ip().to_string())
-                );
+                says = format!("Error: {text} (from {})", to.ip());
             }
         }
         let stuck = self.version == Version::V3_0 && suspended;

@@ -31,6 +31,7 @@ fn refused(host: &Host, config: &[u8], image: &[u8], why: &str) {
             let ended = xend.migrate(port(host), config, image);
             assert_eq!(ended.domain, Domain::Runs, "{version:?}: {}", host.log());
             assert_eq!(ended.ready, b"(ready receive)\n");
+            host.wait("the end of it", || !host.ok(&["status"]).contains("copying"));
             if version >= Version::V4_0 {
                 let from = format!(" (from {})", host.address);
                 assert!(
@@ -41,7 +42,8 @@ fn refused(host: &Host, config: &[u8], image: &[u8], why: &str) {
             }
         }
     }
-    host.wait("the reason in the log", || host.log().contains(why));
+    let logged = why.replace('`', "'");
+    host.wait("the reason in the log", || host.log().contains(&logged));
 }
 
 #[test]
