@@ -193,7 +193,9 @@ fn the_unit_agrees_with_the_defaults() {
     assert_eq!(cli.daemon.state_dir, state);
     assert_eq!(cli.daemon.control.parent(), Some(runtime.as_path()));
     assert_eq!(Path::new(DEFAULT_STATE), state);
-    let spool = config::Config::default().spool_directory;
+    let key = config::keys().iter().find(|key| key.name == "relocd-spool-directory");
+    let spool = PathBuf::from(key.unwrap().default.unwrap());
+    assert_eq!(spool, state.join("spool"));
     for directory in [&state, &runtime, &spool] {
         let line = format!("d {} 0700 root root -", directory.display());
         assert!(tmpfiles.lines().any(|other| other == line), "no line: {line}");

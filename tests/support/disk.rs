@@ -15,9 +15,16 @@ pub struct Disk {
 impl Disk {
     /// Mounts one of 1 MiB. `None` if that is not allowed here, which is told.
     pub fn mount(path: &Path) -> Option<Disk> {
+        Disk::of(path, 1)
+    }
+
+    /// Mounts one of so many MiB. `None` if that is not allowed here, which is told.
+    pub fn of(path: &Path, mebibytes: u32) -> Option<Disk> {
         fs::create_dir_all(path).unwrap();
         let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=1m,mode=0700", "relocd-test"])
+            .args(["-t", "tmpfs", "-o"])
+            .arg(format!("size={mebibytes}m,mode=0700"))
+            .arg("relocd-test")
             .arg(path)
             .output();
         match mounted {

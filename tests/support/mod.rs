@@ -46,13 +46,14 @@ pub struct Host {
     pub directory: tempfile::TempDir,
     pub address: String,
     pub port: u16,
+    /// What runs its domains.
+    pub toolstack: &'static str,
     child: Option<Child>,
     extra: String,
     /// The network namespace that the daemon is in, if not the test's.
     namespace: Option<String>,
     /// Its fault points.
     pub faults: String,
-    pub toolstack: &'static str,
 }
 
 impl Host {
@@ -75,11 +76,11 @@ impl Host {
             directory,
             address: own_address(),
             port: 18002,
+            toolstack: "embedded",
             child: None,
             extra: extra.to_owned(),
             namespace: None,
             faults: String::new(),
-            toolstack: "embedded",
         };
         host.configure(extra);
         host

@@ -71,6 +71,30 @@ impl Refusal {
 /// # Errors
 /// The first reason why not.
 pub fn check(domain: &DomainConfig, here: &HostFacts, there: &HostFacts, reserved_kib: u64) -> Result<(), Refusal> {
+    if there.toolstack == HostFacts::SPOOL {
+        // Whatever runs it one day is another host's matter: only its disk counts, which it tells as memory.
+        return check_memory(domain, there, reserved_kib);
+    }
+    if here.toolstack == HostFacts::SPOOL {
+        // Where the image was made nobody knows: what kind of guest it is says what can run it.
+        if domain.kind.toolstack() != there.toolstack {
+            return Err(Refusal::Toolstack {
+                here: domain.kind.toolstack().to_owned(),
+                there: there.toolstack.clone(),
+            });
+        }
+    } else {
+        check_hosts(here, there)?;
+    }
+    check_memory(domain, there, reserved_kib)?;
+    domain
+        .bridges()
+        .into_iter()
+        .try_for_each(|name| check_bridge(name, here, there))
+}
+
+/// Whether guests of one host run on the other.
+fn check_hosts(here: &HostFacts, there: &HostFacts) -> Result<(), Refusal> {
     if here.toolstack != there.toolstack {
         return Err(Refusal::Toolstack {
             here: here.toolstack.clone(),
@@ -94,15 +118,16 @@ pub fn check(domain: &DomainConfig, here: &HostFacts, there: &HostFacts, reserve
             there: words(&there.virtualization),
         });
     }
+    Ok(())
+}
+
+fn check_memory(domain: &DomainConfig, there: &HostFacts, reserved_kib: u64) -> Result<(), Refusal> {
     let free_kib = there.free_memory_kib.saturating_sub(reserved_kib);
     let needed_kib = domain.max_memory_kib.max(domain.memory_kib);
     if needed_kib > free_kib {
         return Err(Refusal::Memory { needed_kib, free_kib });
     }
-    domain
-        .bridges()
-        .into_iter()
-        .try_for_each(|name| check_bridge(name, here, there))
+    Ok(())
 }
 
 fn check_bridge(name: &str, here: &HostFacts, there: &HostFacts) -> Result<(), Refusal> {
@@ -144,5 +169,65 @@ fn words(list: &[String]) -> String {
         "none".to_owned()
     } else {
         list.join(" ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::{GuestKind, Vif};
+
+    fn host(toolstack: &str, architecture: &str) -> HostFacts {
+        HostFacts {
+            name: "a".to_owned(),
+            toolstack: toolstack.to_owned(),
+            version: String::new(),
+            architecture: architecture.to_owned(),
+            virtualization: vec![architecture.to_owned()],
+            free_memory_kib: 1000,
+            total_memory_kib: 2000,
+            processors: 1,
+            bridges: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_disk_takes_whatever_fits() {
+        let mut domain = DomainConfig::new("web", Uuid::nil(), 1000, GuestKind::Pv);
+        domain.vifs.push(Vif {
+            bridge: Some("xenbr0".to_owned()),
+            ..Vif::default()
+        });
+        let (xl, spool) = (host("xl", "x86_64"), host("spool", "any"));
+        assert_eq!(check(&domain, &xl, &spool, 0), Ok(()));
+        let memory = Refusal::Memory {
+            needed_kib: 1000,
+            free_kib: 999,
+        };
+        assert_eq!(check(&domain, &xl, &spool, 1), Err(memory));
+        assert_eq!(
+            check(&domain, &spool, &xl, 0),
+            Err(Refusal::Bridge("xenbr0".to_owned()))
+        );
+    }
+
+    #[test]
+    fn what_comes_from_a_disk_goes_where_such_guests_run() {
+        let spool = host("spool", "any");
+        for (kind, toolstack, other) in [
+            (GuestKind::Pv, "xl", "embedded"),
+            (GuestKind::Hvm, "xl", "embedded"),
+            (GuestKind::Embedded, "embedded", "xl"),
+        ] {
+            let domain = DomainConfig::new("web", Uuid::nil(), 1000, kind);
+            assert_eq!(check(&domain, &spool, &host(toolstack, "b"), 0), Ok(()));
+            let refused = check(&domain, &spool, &host(other, "b"), 0).unwrap_err();
+            assert_eq!(refused.word(), "other-toolstack");
+        }
+        let domain = DomainConfig::new("web", Uuid::nil(), 1000, GuestKind::Embedded);
+        let refused = check(&domain, &host("xl", "a"), &host("embedded", "a"), 0).unwrap_err();
+        assert_eq!(refused.word(), "other-toolstack");
     }
 }

@@ -34,6 +34,14 @@ impl GuestKind {
         }
     }
 
+    /// The toolstack that runs such guests.
+    pub fn toolstack(self) -> &'static str {
+        match self {
+            GuestKind::Embedded => "embedded",
+            GuestKind::Pv | GuestKind::Pvh | GuestKind::Hvm => "xl",
+        }
+    }
+
     /// The kind for the word of an `(image (WORD ...))` element.
     pub fn from_image_word(word: &str) -> Option<GuestKind> {
         match word {

@@ -39,3 +39,8 @@ pub struct HostFacts {
     #[serde(default)]
     pub bridges: Vec<Bridge>,
 }
+
+impl HostFacts {
+    /// The toolstack that runs no domains but keeps them on disk. As the source's it says: the image comes from a disk, whatever runs there.
+    pub const SPOOL: &'static str = "spool";
+}

@@ -82,6 +82,8 @@ fn arrive(source: &TestHost, id: u32, to: &TestHost, wire: &mut Wire) -> u32 {
     let arrival = Arrival {
         relocation: Uuid::new_v4(),
         config: &source.toolstack.config(id).unwrap(),
+        peer: "",
+        original: None,
     };
     let arrived = to.toolstack.arrive(&arrival, wire).unwrap();
     arrived.unpause().map_err(|undone| undone.error).unwrap()

@@ -1,7 +1,7 @@
 //! The operators' socket: what `xm` asks the daemon, and what it answers.
 //!
 //! A unix stream socket, mode 0600. The grammar is that of the relocation port: each message is one S-expression and a newline. A connection
-//! carries one [`Request`]; the daemon answers with any number of [`Reply::Progress`] (only for `migrate`), then one [`Reply::Err`] or one other reply.
+//! carries one [`Request`]; the daemon answers with any number of [`Reply::Progress`] (only for `migrate`, `spool-send` and `spool-restore`), then one [`Reply::Err`] or one other reply.
 //! After [`Reply::Console`] the connection is no longer messages but the domain's console, both ways, until one end closes.
 
 use domain::HostFacts;
@@ -75,6 +75,44 @@ pub enum Request {
     },
     /// Relocations that run, and recent ones.
     Status,
+    /// What is in the spool.
+    SpoolList,
+    /// Starts a domain from the spool. Answered with progress as well.
+    #[serde(rename_all = "kebab-case")]
+    SpoolRestore {
+        /// The domain's name, or the entry's id.
+        entry: String,
+        /// It can't have run since it was kept.
+        #[serde(default)]
+        yes_i_know: bool,
+    },
+    /// Sends a domain from the spool to another host. Answered as a relocation is.
+    SpoolSend(SpoolSend),
+    /// Deletes a domain from the spool.
+    #[serde(rename_all = "kebab-case")]
+    SpoolDelete {
+        /// The domain's name, or the entry's id.
+        entry: String,
+    },
+}
+
+/// A domain in the spool that is to be sent.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct SpoolSend {
+    /// The domain's name, or the entry's id.
+    pub entry: String,
+    /// Host name or address.
+    pub host: String,
+    /// The destination's relocation port; absent = this host's own.
+    #[serde(default)]
+    pub port: Option<u16>,
+    /// Check only.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// It can't have run since it was kept.
+    #[serde(default)]
+    pub yes_i_know: bool,
 }
 
 /// An operator's decision about a copy that is suspended here.
@@ -179,6 +217,31 @@ pub enum Reply {
         /// Relocations that run, and those still in the journal.
         relocations: Vec<RelocationLine>,
     },
+    /// To [`Request::SpoolList`].
+    #[serde(rename_all = "kebab-case")]
+    Spool {
+        /// Where it is.
+        directory: String,
+        /// Bytes that are free there, less what images on their way still need.
+        free: u64,
+        /// Oldest first.
+        #[serde(default)]
+        entries: Vec<SpoolLine>,
+        /// What is wrong in the directory, in words.
+        #[serde(default)]
+        faults: Vec<String>,
+    },
+    /// To [`Request::SpoolRestore`]: the domain runs.
+    #[serde(rename_all = "kebab-case")]
+    Restored {
+        /// Its name.
+        name: String,
+        /// Its number.
+        domid: u32,
+        /// Why its file is still there: it is not to be restored again.
+        #[serde(default)]
+        left: Option<String>,
+    },
     /// Refused or failed.
     Err(Failure),
 }
@@ -222,6 +285,31 @@ pub struct DomainLine {
     /// `(domain ...)`, when asked for.
     #[serde(default)]
     pub config: Option<sxp::Raw>,
+}
+
+/// A domain in the spool.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct SpoolLine {
+    /// The relocation that brought it: the entry's id.
+    pub id: Uuid,
+    /// The domain's name.
+    pub name: String,
+    /// The domain's identity.
+    pub uuid: Uuid,
+    /// Who sent it: address and port.
+    pub peer: String,
+    /// Seconds since 1970 when it began to arrive.
+    pub since: u64,
+    /// Bytes in its file.
+    pub bytes: u64,
+    /// `complete`, `kept`, `sending`, `restoring` or `starting`.
+    pub state: String,
+    /// Why it is still there.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// Its file, which xl restore takes.
+    pub image: String,
 }
 
 /// The host and the daemon.
@@ -288,6 +376,9 @@ pub struct Migrated {
     pub host: String,
     /// The domain's number there.
     pub domid: u32,
+    /// It does not run there, but is in the spool: the destination keeps domains on disk.
+    #[serde(default)]
+    pub spooled: bool,
     /// `live` or `offline`.
     pub mode: String,
     /// Rounds, with the last one.

@@ -10,9 +10,13 @@ use std::{
 use config::{Config, ConfigErrors, Loaded, Severity};
 use sd_notify::NotifyState;
 use tokio::time::sleep;
-use toolstack::ToolstackError;
+use toolstack::{
+    ToolstackError,
+    spool::{Spool, SpoolError},
+};
 
 use crate::{
+    blocking::blocking,
     check,
     control::{self, ControlError},
     fault,
@@ -20,7 +24,7 @@ use crate::{
     journal::{Journal, JournalError},
     listeners::{ListenError, Listeners},
     logging::{self, Logging},
-    recovery,
+    recovery, spooled,
     system::{self, Asked, LAST_WAIT},
     toolstacks,
 };
@@ -50,6 +54,9 @@ pub enum StartError {
     /// The journal.
     #[error("{0}")]
     Journal(#[from] JournalError),
+    /// The spool.
+    #[error("{0}")]
+    Spool(#[from] SpoolError),
     /// The operators' socket.
     #[error("{0}")]
     Control(#[from] ControlError),
@@ -119,10 +126,12 @@ async fn serve(
 ) -> Result<(), StartError> {
     // The socket comes first: it is what keeps two daemons from sharing a state directory.
     let operators = control::bind(&options.control)?;
-    let opened = toolstacks::open(options.toolstack, &config, &options.state_directory)?;
     let journal = Journal::open(&options.state_directory)?;
-    let host = Arc::new(Host::new(opened, journal, options.config.clone(), config));
+    let spool = open_spool(&options, &config).await?;
+    let toolstack = toolstacks::open(options.toolstack, &config, &options.state_directory, &spool)?;
+    let host = Arc::new(Host::new(toolstack, spool, journal, options.config.clone(), config));
     recovery::recover(&host).await?;
+    spooled::recover(&host).await;
     let mut listeners = Listeners::default();
     listeners.apply(&host, &host.config()).await?;
     let operators = tokio::spawn(control::serve(Arc::clone(&host), operators));
@@ -143,6 +152,13 @@ async fn serve(
     Ok(())
 }
 
+async fn open_spool(options: &Options, config: &Config) -> Result<Spool, SpoolError> {
+    let directory = config.spool_directory.clone();
+    let directory = directory.unwrap_or_else(|| options.state_directory.join("spool"));
+    // It may have to read images of gigabytes that a crash has left.
+    blocking(move || Spool::open(&directory)).await
+}
+
 fn status(host: &Host) -> String {
     match host.listening() {
         addresses if addresses.is_empty() => "not listening for relocations (xend-relocation-server no)".to_owned(),
@@ -156,6 +172,9 @@ async fn reload(host: &Arc<Host>, listeners: &mut Listeners, logging: &Logging) 
     match Config::load(&host.config_file) {
         Ok(loaded) => {
             tell(&loaded);
+            if loaded.config.spool_directory != host.config().spool_directory {
+                tracing::warn!("relocd-spool-directory takes effect when relocd is started the next time");
+            }
             match listeners.apply(host, &loaded.config).await {
                 Ok(()) => {
                     logging.apply(&loaded.config);

@@ -24,6 +24,7 @@ mod outgoing;
 mod port;
 mod recovery;
 mod relocations;
+mod spooled;
 mod system;
 mod toolstacks;
 mod unwritten;

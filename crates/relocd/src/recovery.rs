@@ -101,8 +101,7 @@ fn book(host: &Arc<Host>, entry: &Entry, incoming: Option<Arc<Incoming>>) -> Opt
 async fn outgoing(host: &Arc<Host>, entry: Entry) {
     let Some(booked) = book(host, &entry, None) else { return };
     booked.relocation.stage("recovering");
-    let (toolstack, uuid, id) = (Arc::clone(&host.toolstack), entry.uuid, entry.id);
-    let departed = match patiently(move || toolstack.find_departed(uuid, id)).await {
+    let departed = match patiently(host.find_departed(entry.uuid, entry.id)).await {
         Ok(departed) => departed,
         Err(error) => {
             tracing::error!(%error, "the toolstack can't say whether the domain is here: left alone until the next start");

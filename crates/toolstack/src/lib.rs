@@ -13,6 +13,7 @@ use std::{os::unix::net::UnixStream, path::PathBuf, time::Duration};
 
 use domain::{DomainConfig, HostFacts};
 use image::{ImageSink, ImageSource};
+use sexp::Sexp;
 use uuid::Uuid;
 
 pub use error::ToolstackError;
@@ -146,6 +147,10 @@ pub struct Arrival<'a> {
     pub relocation: Uuid,
     /// The domain's configuration.
     pub config: &'a DomainConfig,
+    /// Who sends it: address and port. For those who keep such things.
+    pub peer: &'a str,
+    /// The configuration as an xend sent it. For the same.
+    pub original: Option<&'a Sexp>,
 }
 
 /// What a toolstack is told of a domain that departs.

@@ -59,6 +59,20 @@ State: r running, b blocked, p paused, s suspended, c crashed, d dying.";
 const CONSOLE: &str = "Example:
   xm console web           on the host where web runs; after a relocation, on the new host: what it printed moved along";
 
+const SPOOL: &str = "A domain is in the spool because it could not be started here after an old xend host had sent it, and had given up its own copy; or \
+because relocd runs with --toolstack spool. Its file is what xl restore takes.
+
+Examples:
+  xm spool list                        what is there, and why
+  xm spool restore web                 start it here
+  xm spool send web 10.0.0.2           move it to another relocd host, which starts it
+  xm spool delete web                  it runs elsewhere, or nobody needs it any more
+
+NAME is the domain's name, or the id that xm spool list shows: needed if two have the same name.";
+
+const SPOOL_STATES: &str = "State: complete the relocation that brought it goes on; kept it waits for you; sending, restoring; starting it was being started here \
+when relocd ended, and may have run since.";
+
 const RESOLVE: &str = "Only for a relocation that xm status shows as in-doubt: the domain stands still here and may run at the other host.
 
 Examples:
@@ -101,6 +115,9 @@ pub(crate) enum Command {
     Unpause(DomainArg),
     /// Tell about the host and the daemon.
     Info(JsonArg),
+    /// Domains that are kept on disk.
+    #[command(after_help = format!("{SPOOL}\n\n{CODES}"))]
+    Spool(SpoolArgs),
     /// Decide a relocation whose outcome can't be learnt.
     Resolve(ResolveArgs),
     /// Tell about relocations that run, and recent ones.
@@ -126,6 +143,7 @@ impl Command {
             Command::Migrate(args) => args.json,
             Command::List(args) => args.json,
             Command::Info(args) | Command::Status(args) => args.json,
+            Command::Spool(args) => matches!(&args.command, SpoolCommand::List(args) if args.json),
             _ => false,
         }
     }
@@ -231,6 +249,63 @@ pub(crate) struct CreateArgs {
     /// Settings that replace the file's.
     #[arg(value_name = "KEY=VALUE")]
     pub(crate) settings: Vec<String>,
+}
+
+/// `xm spool`.
+#[derive(Debug, Args)]
+pub(crate) struct SpoolArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: SpoolCommand,
+}
+
+/// What to do with the spool.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SpoolCommand {
+    /// List domains that are kept on disk, and why they are there.
+    #[command(after_help = SPOOL_STATES)]
+    List(JsonArg),
+    /// Start a domain here; its file is deleted once it runs.
+    Restore(SpoolRestoreArgs),
+    /// Move a domain to another relocd host; its file is deleted once it runs there.
+    Send(SpoolSendArgs),
+    /// Delete a domain's file.
+    Delete {
+        /// The domain's name, or the id that xm spool list shows.
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
+        name: String,
+    },
+}
+
+/// `xm spool restore`.
+#[derive(Debug, Args)]
+pub(crate) struct SpoolRestoreArgs {
+    /// You have made sure that the domain runs nowhere; only needed if it may have run since it was kept.
+    #[arg(long)]
+    pub(crate) yes_i_know: bool,
+    /// The domain's name, or the id that xm spool list shows.
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) name: String,
+}
+
+/// `xm spool send`.
+#[derive(Debug, Args)]
+pub(crate) struct SpoolSendArgs {
+    /// The destination's relocation port [default: this host's own].
+    #[arg(short, long, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) port: Option<u16>,
+    /// Check at both ends whether it could be moved, and move nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// You have made sure that the domain runs nowhere; only needed if it may have run since it was kept.
+    #[arg(long)]
+    pub(crate) yes_i_know: bool,
+    /// The domain's name, or the id that xm spool list shows.
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) name: String,
+    /// Name or address of the destination.
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) host: String,
 }
 
 /// `xm resolve`.

@@ -1,6 +1,6 @@
 //! Answers as text. Whatever came from elsewhere passes [`escape`] before it reaches a terminal.
 
-use peer::control::{DomainLine, Info, Migrated, RelocationLine};
+use peer::control::{DomainLine, Info, Migrated, RelocationLine, SpoolLine};
 use serde::Serialize;
 use sxp::Sexp;
 
@@ -138,11 +138,13 @@ pub(crate) fn info(info: &Info) -> String {
 
 /// The last line of `xm migrate`.
 pub(crate) fn migrated(done: &Migrated) -> String {
+    let (domain, host) = (escape(&done.domain), escape(&done.host));
+    let now = match done.spooled {
+        true => format!("is now in the spool of {host}, on disk"),
+        false => format!("now runs on {host} (domain {})", done.domid),
+    };
     format!(
-        "Domain '{}' now runs on {} (domain {}): {}, {}, {}, {} on the wire, {} in all, {} downtime\n",
-        escape(&done.domain),
-        escape(&done.host),
-        done.domid,
+        "Domain '{domain}' {now}: {}, {}, {}, {} on the wire, {} in all, {} downtime\n",
         escape(&done.mode),
         plural(u64::from(done.rounds), "round"),
         plural(done.pages, "page"),
@@ -159,11 +161,7 @@ pub(crate) fn status(relocations: &[RelocationLine], now: u64) -> String {
     }
     let mut rows = vec![["Relocation", "Dir", "Domain", "Peer", "Mode", "State", "Started"].map(str::to_owned)];
     rows.extend(relocations.iter().map(|relocation| {
-        let started = match now.checked_sub(relocation.started) {
-            Some(ago) => format!("{} ago", span(ago)),
-            // The clock was set back since then.
-            None => "later".to_owned(),
-        };
+        let started = ago(relocation.started, now);
         let words = [
             &relocation.direction,
             &relocation.domain,
@@ -174,21 +172,9 @@ pub(crate) fn status(relocations: &[RelocationLine], now: u64) -> String {
         let [direction, domain, peer, mode, state] = words.map(|word| escape(word));
         [relocation.id.to_string(), direction, domain, peer, mode, state, started]
     }));
-    let mut widths = [0; 7];
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
     let mut text = String::new();
-    for (at, row) in rows.iter().enumerate() {
-        let cells: Vec<String> = row
-            .iter()
-            .zip(widths)
-            .map(|(cell, width)| format!("{cell:<width$}"))
-            .collect();
-        text.push_str(cells.join("  ").trim_end());
-        text.push('\n');
+    for (at, line) in table(&rows).into_iter().enumerate() {
+        text.push_str(&line);
         let Some(relocation) = at.checked_sub(1).and_then(|at| relocations.get(at)) else {
             continue;
         };
@@ -200,6 +186,79 @@ pub(crate) fn status(relocations: &[RelocationLine], now: u64) -> String {
         }
     }
     text
+}
+
+/// `xm spool list`. `now`: seconds since 1970.
+pub(crate) fn spool(directory: &str, free: u64, entries: &[SpoolLine], faults: &[String], now: u64) -> String {
+    let mut rows = vec![["Domain", "Id", "State", "Size", "From", "Since"].map(str::to_owned)];
+    rows.extend(entries.iter().map(|entry| {
+        let [name, state, peer] = [&entry.name, &entry.state, &entry.peer].map(|word| escape(word));
+        [
+            name,
+            entry.id.to_string(),
+            state,
+            bytes(entry.bytes),
+            peer,
+            ago(entry.since, now),
+        ]
+    }));
+    let mut text = String::new();
+    if entries.is_empty() {
+        text.push_str("No domains.\n");
+    } else {
+        for (at, line) in table(&rows).into_iter().enumerate() {
+            text.push_str(&line);
+            let entry = at.checked_sub(1).and_then(|at| entries.get(at));
+            if let Some(reason) = entry.and_then(|entry| entry.reason.as_deref()) {
+                text.push_str(&format!("    {}\n", escape(reason)));
+            }
+        }
+    }
+    for fault in faults {
+        text.push_str(&format!("Warning: {}\n", escape(fault)));
+    }
+    text.push_str(&format!("{} free in {}\n", bytes(free), escape(directory)));
+    text
+}
+
+/// The last line of `xm spool restore`.
+pub(crate) fn restored(name: &str, domid: u32, left: Option<&str>) -> String {
+    let mut text = format!("Domain '{}' now runs here (domain {domid})\n", escape(name));
+    if let Some(why) = left {
+        text.push_str(&format!(
+            "Its file is still in the spool, and must not be restored again; xm spool delete removes it: {}\n",
+            escape(why)
+        ));
+    }
+    text
+}
+
+/// When something was, in words.
+fn ago(then: u64, now: u64) -> String {
+    match now.checked_sub(then) {
+        Some(ago) => format!("{} ago", span(ago)),
+        // The clock was set back since then.
+        None => "later".to_owned(),
+    }
+}
+
+/// Rows as lines with columns.
+fn table<const N: usize>(rows: &[[String; N]]) -> Vec<String> {
+    let mut widths = [0; N];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let line = |row: &[String; N]| {
+        let cells: Vec<String> = row
+            .iter()
+            .zip(widths)
+            .map(|(cell, width)| format!("{cell:<width$}"))
+            .collect();
+        format!("{}\n", cells.join("  ").trim_end())
+    };
+    rows.iter().map(line).collect()
 }
 
 #[cfg(test)]

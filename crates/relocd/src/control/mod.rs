@@ -23,6 +23,8 @@ use crate::{
     blocking::blocking,
     failure::{self, Tell},
     host::Host,
+    outgoing,
+    spooled::{self, Wanted},
 };
 
 /// Time for a whole request: operators' programs are local and quick.
@@ -55,7 +57,19 @@ async fn operator(host: Arc<Host>, mut stream: UnixStream) {
         Ok(Err(failure)) => Err(failure),
         Ok(Ok(Request::Migrate(order))) => {
             answering = Some(Arc::clone(&host.answering));
-            migrate::migrate(&host, &mut stream, order).await
+            let carry_out = |cancel, started| outgoing::migrate(Arc::clone(&host), order, cancel, started);
+            migrate::follow(&mut stream, carry_out).await
+        }
+        Ok(Ok(Request::SpoolSend(order))) => {
+            answering = Some(Arc::clone(&host.answering));
+            let carry_out = |cancel, started| outgoing::send_spooled(Arc::clone(&host), order, cancel, started);
+            migrate::follow(&mut stream, carry_out).await
+        }
+        Ok(Ok(Request::SpoolRestore { entry, yes_i_know })) => {
+            answering = Some(Arc::clone(&host.answering));
+            let wanted = Wanted { entry, yes_i_know };
+            let carry_out = |cancel, started| spooled::restore(Arc::clone(&host), wanted, cancel, started);
+            migrate::follow(&mut stream, carry_out).await
         }
         Ok(Ok(Request::Console { domain })) => match console::console(&host, &mut stream, &domain).await {
             Ok(()) => return,
@@ -125,7 +139,9 @@ async fn answer(host: &Arc<Host>, request: Request) -> Result<Reply, Failure> {
             yes_i_know,
         } => status::resolve(host, id, decision, yes_i_know).await,
         Request::Status => status::status(host).await,
-        Request::Migrate(_) | Request::Console { .. } => {
+        Request::SpoolList => spooled::list(host).await,
+        Request::SpoolDelete { entry } => spooled::delete(host, entry).await,
+        Request::Migrate(_) | Request::Console { .. } | Request::SpoolSend(_) | Request::SpoolRestore { .. } => {
             Err(failure::simple("internal", "this request goes another way"))
         }
     }

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use domain::{DomainConfig, admission};
 use peer::native::message::{Refused, Relocate, plain_text};
-use toolstack::DEPARTING_PREFIX;
+use toolstack::{DEPARTING_PREFIX, DomainId};
 
 use super::Incoming;
 use crate::{
@@ -79,7 +79,13 @@ pub async fn admit(host: &Arc<Host>, request: &Relocate, peer: &str) -> Result<A
         .relocations
         .begin(relocation, limits.max_incoming)
         .map_err(|conflict| refused(conflict.word(), conflict.to_string()))?;
-    check_names(host, request, &config, peer).await?;
+    // A destination elsewhere knows the identity as well, and may not use it to bring in a second one.
+    let own = host
+        .relocations
+        .find(request.id, Direction::Out)
+        .filter(|_| is_this_host(peer))
+        .and_then(|relocation| relocation.domid);
+    check_names(host, &config, own).await?;
     let here = host
         .facts()
         .await
@@ -117,8 +123,11 @@ fn is_this_host(peer: &str) -> bool {
     address.is_loopback() || interfaces::addresses().any(|(_, ours)| ours == address)
 }
 
-/// Name and identity must be free; the domain itself does not count when it relocates to the host that it is on.
-async fn check_names(host: &Arc<Host>, request: &Relocate, config: &DomainConfig, peer: &str) -> Result<(), Refused> {
+/// Name and identity must be free; the domain itself, `own`, does not count when it relocates to the host that it is on.
+///
+/// # Errors
+/// [`Refused`].
+pub async fn check_names(host: &Arc<Host>, config: &DomainConfig, own: Option<DomainId>) -> Result<(), Refused> {
     if config.name.parse::<u32>().is_ok() || config.name == "Domain-0" || config.name.starts_with(DEPARTING_PREFIX) {
         let text = format!(
             "a domain can't have the name '{}' here: it would be taken for something else",
@@ -126,12 +135,6 @@ async fn check_names(host: &Arc<Host>, request: &Relocate, config: &DomainConfig
         );
         return Err(refused("config", text));
     }
-    // A destination elsewhere knows the identity as well, and may not use it to bring in a second one.
-    let own = host
-        .relocations
-        .find(request.id, Direction::Out)
-        .filter(|_| is_this_host(peer))
-        .and_then(|relocation| relocation.domid);
     let toolstack = Arc::clone(&host.toolstack);
     let domains = blocking(move || toolstack.domains())
         .await

@@ -18,7 +18,7 @@ use tokio::time::sleep;
 use toolstack::{Arrival, ToolstackError};
 use tracing::Instrument;
 
-pub use admit::{Admitted, admit};
+pub use admit::{Admitted, admit, check_names};
 pub use handoff::{Incoming, Say};
 pub use outcome::outcome;
 
@@ -222,12 +222,14 @@ async fn load(
     let stream = conversation.into_blocking(idle)?;
     let brake = stream.try_clone()?;
     let toolstack = Arc::clone(&host.toolstack);
-    let id = relocation.id;
+    let (id, peer) = (relocation.id, relocation.peer.clone());
     let loading = blocking(move || {
         let mut source = FrameSource::new(fault::reads(&stream));
         let arrival = Arrival {
             relocation: id,
             config: &config,
+            peer: &peer,
+            original: None,
         };
         let arrived = toolstack.arrive(&arrival, &mut source);
         tracing::debug!(bytes = source.read_bytes(), "the image has ended");

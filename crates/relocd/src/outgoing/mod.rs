@@ -6,18 +6,22 @@ mod link;
 mod negotiate;
 mod outcome;
 mod send;
+mod spooled;
 
 use std::{sync::Arc, time::Instant};
 
 pub use conclude::{Conclusion, conclude};
+use domain::HostFacts;
 pub use handoff::{Ask, Handoff};
+use image::ImageSink;
 use peer::{
     control::{self, Failure, Migrate, Migrated, NoConvergence, Reply},
     handoff::source::Event,
     native::message::{ModeWord, Relocate},
 };
+pub use spooled::send_spooled;
 use tokio::sync::oneshot;
-use toolstack::{DomainState, LiveOptions, Mode, OnNoConvergence};
+use toolstack::{Departed, Departure, DomainState, LiveOptions, Mode, Observer, OnNoConvergence};
 use tracing::Instrument;
 use uuid::Uuid;
 
@@ -46,13 +50,7 @@ pub async fn migrate(
     started: oneshot::Sender<Arc<Relocation>>,
 ) -> Result<Reply, Failure> {
     let begun = Instant::now();
-    if order.ssl || host.config().relocation_ssl {
-        return Err(failure::simple(
-            "unsupported",
-            "relocation over TLS is not supported by this version of relocd",
-        )
-        .next("leave out --ssl, set (xend-relocation-ssl no), and put a tunnel in between (README, Other subnets)"));
-    }
+    check_tls(&host, order.ssl)?;
     let domain = host.find_domain(&order.domain).await?;
     match domain.state {
         DomainState::Suspended | DomainState::Arriving => {
@@ -81,6 +79,15 @@ pub async fn migrate(
         cancel,
         ..Relocation::new(Uuid::new_v4(), Direction::Out, &config, &order.host, word.word())
     };
+    let (toolstack, mode, relocation_id) = (Arc::clone(&host.toolstack), mode(&order), relocation.id);
+    let depart = move |image: &mut dyn ImageSink, observer: &mut dyn Observer| {
+        let departure = Departure {
+            relocation: relocation_id,
+            id,
+            mode: &mode,
+        };
+        toolstack.depart(&departure, image, observer)
+    };
     let booked = host
         .relocations
         .begin(relocation, host.limits().max_outgoing)
@@ -100,10 +107,58 @@ pub async fn migrate(
         booked,
         config,
         word,
-        domid: domain.id,
+        place: Place::Host,
+        depart: Some(Box::new(depart)),
+        spools: false,
         begun,
     };
     departure.run().instrument(span).await
+}
+
+fn check_tls(host: &Host, asked: bool) -> Result<(), Failure> {
+    if !asked && !host.config().relocation_ssl {
+        return Ok(());
+    }
+    let failure = failure::simple(
+        "unsupported",
+        "relocation over TLS is not supported by this version of relocd",
+    );
+    Err(failure
+        .next("leave out --ssl, set (xend-relocation-ssl no), and put a tunnel in between (README, Other subnets)"))
+}
+
+/// Lets the domain's image out, as [`Toolstack::depart`](toolstack::Toolstack::depart) does. Blocks.
+type Depart =
+    Box<dyn FnOnce(&mut dyn ImageSink, &mut dyn Observer) -> toolstack::Result<Box<dyn Departed>> + Send + Sync>;
+
+/// Where the source's copy is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// A domain of this host's toolstack.
+    Host,
+    /// An entry of the spool.
+    Spool,
+}
+
+/// How an operator wants a running domain to depart.
+fn mode(order: &Migrate) -> Mode {
+    if !order.live {
+        return Mode::Offline;
+    }
+    let defaults = LiveOptions::default();
+    Mode::Live(LiveOptions {
+        max_downtime: order
+            .max_downtime
+            .map_or(defaults.max_downtime, std::time::Duration::from_millis),
+        bandwidth: order.bandwidth,
+        on_no_convergence: match order.on_no_convergence {
+            None => defaults.on_no_convergence,
+            Some(NoConvergence::Stop) => OnNoConvergence::Stop,
+            Some(NoConvergence::Abort) => OnNoConvergence::Abort,
+            Some(NoConvergence::Throttle) => OnNoConvergence::Throttle,
+        },
+        ..defaults
+    })
 }
 
 struct Outgoing {
@@ -112,12 +167,15 @@ struct Outgoing {
     booked: Booked,
     config: domain::DomainConfig,
     word: ModeWord,
-    domid: u32,
+    place: Place,
+    depart: Option<Depart>,
+    /// The destination keeps domains on disk.
+    spools: bool,
     begun: Instant,
 }
 
 impl Outgoing {
-    async fn run(self) -> Result<Reply, Failure> {
+    async fn run(mut self) -> Result<Reply, Failure> {
         let result = self.relocate().await;
         match &result {
             Ok(Reply::Migrated(done)) => tracing::info!(
@@ -135,7 +193,7 @@ impl Outgoing {
         result
     }
 
-    async fn relocate(&self) -> Result<Reply, Failure> {
+    async fn relocate(&mut self) -> Result<Reply, Failure> {
         let cancel = self.booked.relocation.cancel.clone();
         let negotiation = negotiate::negotiate(&self.host, &self.order, self.request().await?, &self.config);
         let negotiated = tokio::select! {
@@ -152,6 +210,7 @@ impl Outgoing {
             }
             negotiate::Negotiated::Ready(ready) => ready,
         };
+        self.spools = ready.spools;
         let relocation = &self.booked.relocation;
         let mut entry = Entry::new(
             relocation.id,
@@ -171,39 +230,27 @@ impl Outgoing {
         })?;
         let handoff = Handoff::new(entry, self.host.journal.clone());
         relocation.stage("copying");
-        let sent = send::send(&self.host, relocation, ready.conversation, self.domid, self.mode()).await;
+        let depart = self
+            .depart
+            .take()
+            .ok_or_else(|| failure::simple("internal", "it has departed already"))?;
+        let relocation = &self.booked.relocation;
+        let sent = send::send(&self.host, relocation, ready.conversation, depart).await;
         self.hand_over(handoff, sent).await
     }
 
     async fn request(&self) -> Result<Relocate, Failure> {
-        let host = self.host.facts().await.map_err(|error| failure::toolstack(&error))?;
+        let mut host = self.host.facts().await.map_err(|error| failure::toolstack(&error))?;
+        if self.place == Place::Spool {
+            // What this host runs has nothing to do with it.
+            host.toolstack = HostFacts::SPOOL.to_owned();
+        }
         Ok(Relocate {
             id: self.booked.relocation.id,
             mode: self.word,
             dry_run: self.order.dry_run,
             config: sxp::Raw(self.config.to_sxp()),
             host,
-        })
-    }
-
-    fn mode(&self) -> Mode {
-        if !self.order.live {
-            return Mode::Offline;
-        }
-        let defaults = LiveOptions::default();
-        Mode::Live(LiveOptions {
-            max_downtime: self
-                .order
-                .max_downtime
-                .map_or(defaults.max_downtime, std::time::Duration::from_millis),
-            bandwidth: self.order.bandwidth,
-            on_no_convergence: match self.order.on_no_convergence {
-                None => defaults.on_no_convergence,
-                Some(NoConvergence::Stop) => OnNoConvergence::Stop,
-                Some(NoConvergence::Abort) => OnNoConvergence::Abort,
-                Some(NoConvergence::Throttle) => OnNoConvergence::Throttle,
-            },
-            ..defaults
         })
     }
 
@@ -214,12 +261,8 @@ impl Outgoing {
             Err(failure) => {
                 handoff.note(&failure.value);
                 // Mostly it runs on by itself. Where it could not be resumed it still stands, and is resumed with the decision, however often that takes.
-                let (toolstack, uuid, id) = (
-                    Arc::clone(&self.host.toolstack),
-                    self.config.uuid,
-                    self.booked.relocation.id,
-                );
-                match patiently(move || toolstack.find_departed(uuid, id)).await {
+                let find = self.host.find_departed(self.config.uuid, self.booked.relocation.id);
+                match patiently(find).await {
                     Ok(Some(departed)) => handoff.departed(departed),
                     Ok(None) => {}
                     Err(error) => tracing::error!(%error, "the toolstack can't say whether the domain runs on"),
@@ -322,6 +365,7 @@ impl Outgoing {
             domain: self.config.name.clone(),
             host: self.order.host.clone(),
             domid,
+            spooled: self.spools,
             mode: self.word.word().to_owned(),
             rounds: progress.round,
             pages: progress.pages_sent,
@@ -333,12 +377,19 @@ impl Outgoing {
     }
 
     fn untouched(&self) -> String {
-        format!("domain '{}' was not touched: it runs here", self.config.name)
+        match self.place {
+            Place::Host => format!("domain '{}' was not touched: it runs here", self.config.name),
+            Place::Spool => format!("domain '{}' was not touched: it is in the spool here", self.config.name),
+        }
     }
 
     fn resumed(&self) -> String {
+        let as_before = match self.place {
+            Place::Host => "runs on here as before",
+            Place::Spool => "is in the spool here as before",
+        };
         format!(
-            "domain '{}' runs on here as before; nothing is left of it on {}",
+            "domain '{}' {as_before}; nothing is left of it on {}",
             self.config.name, self.order.host
         )
     }

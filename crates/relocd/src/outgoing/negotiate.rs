@@ -25,6 +25,8 @@ pub struct Ready {
     pub conversation: Conversation,
     /// Where it is, to ask for the outcome: address and port.
     pub peer: String,
+    /// It runs no domains, but keeps them on disk.
+    pub spools: bool,
 }
 
 /// How a negotiation ends.
@@ -69,6 +71,7 @@ pub async fn negotiate(
             Ok(Negotiated::Ready(Ready {
                 conversation,
                 peer: address.to_string(),
+                spools: there.toolstack == HostFacts::SPOOL,
             }))
         }
         Reply::Admitted if order.dry_run => Ok(Negotiated::Admitted(Box::new(there))),

@@ -11,9 +11,9 @@ use std::{
 use image::ImageError;
 use peer::{control::Failure, native::FrameSink};
 use tokio::time::sleep;
-use toolstack::{Departed, Departure, Mode, Observer, Progress};
+use toolstack::{Departed, Observer, Progress};
 
-use super::{link::TcpLink, progress_line};
+use super::{Depart, link::TcpLink, progress_line};
 use crate::{
     blocking::blocking,
     conversation::Conversation,
@@ -47,8 +47,7 @@ pub async fn send(
     host: &Arc<Host>,
     relocation: &Arc<Relocation>,
     conversation: Conversation,
-    domid: u32,
-    mode: Mode,
+    depart: Depart,
 ) -> Result<Sent, Failure> {
     let idle = host.limits().idle;
     let stream = conversation
@@ -56,7 +55,6 @@ pub async fn send(
         .map_err(|error| failure::internal(&error))?;
     let brake = stream.try_clone().map_err(|error| failure::internal(&error))?;
     let cancel = relocation.cancel.clone();
-    let toolstack = Arc::clone(&host.toolstack);
     let for_thread = Arc::clone(relocation);
     let copying = blocking(move || {
         let relocation = for_thread;
@@ -68,12 +66,7 @@ pub async fn send(
             written: &written,
             last: Progress::default(),
         };
-        let departure = Departure {
-            relocation: relocation.id,
-            id: domid,
-            mode: &mode,
-        };
-        let departed = toolstack.depart(&departure, &mut sink, &mut watcher);
+        let departed = depart(&mut sink, &mut watcher);
         let progress = watcher.last;
         if let Err(error) = &departed {
             sink.abort(&error.to_string());

@@ -1,4 +1,4 @@
-//! Domains on disk: safety copies, and what the `spool` toolstack takes in.
+//! Domains on disk: safety copies, and what the [`spool` toolstack](SpoolToolstack) takes in.
 //!
 //! One directory, one daemon. A domain is two files, `STEM` being its name, made plain, and the id of the relocation that brought it:
 //!
@@ -15,11 +15,13 @@
 //! complete, and whose sender may have given up its own copy ([`Purpose::SafetyCopy`]), becomes an entry. Nothing else in the directory is ever
 //! touched: files that the spool did not write, or not all of, are reported.
 
+mod departure;
 mod envelope;
 mod error;
 mod files;
 mod reader;
 mod record;
+mod stack;
 mod sweep;
 mod writer;
 
@@ -36,13 +38,15 @@ use std::{
 };
 
 use domain::DomainConfig;
-use nix::sys::statvfs::statvfs;
+use nix::sys::statvfs::{Statvfs, statvfs};
 use sexp::Sexp;
 use uuid::Uuid;
 
+pub use departure::{depart, find_departed};
 pub use error::SpoolError;
 pub use reader::SpoolReader;
 pub use record::{Entry, EntryState, Purpose};
+pub use stack::SpoolToolstack;
 pub use writer::SpoolWriter;
 
 /// What the spool is told of a domain that is to be written to it.
@@ -144,10 +148,19 @@ impl Spool {
     }
 
     fn free(&self) -> Result<u64, SpoolError> {
-        let stat = statvfs(self.directory())
-            .map_err(io::Error::from)
-            .map_err(io_error(self.directory(), "asking for its free space"))?;
-        Ok(stat.blocks_available() as u64 * stat.fragment_size() as u64)
+        let disk = self.disk()?;
+        Ok(disk.blocks_available() as u64 * disk.fragment_size() as u64)
+    }
+
+    /// Bytes of the whole disk.
+    fn size(&self) -> Result<u64, SpoolError> {
+        let disk = self.disk()?;
+        Ok(disk.blocks() as u64 * disk.fragment_size() as u64)
+    }
+
+    fn disk(&self) -> Result<Statvfs, SpoolError> {
+        let error = io_error(self.directory(), "asking for its free space");
+        statvfs(self.directory()).map_err(io::Error::from).map_err(error)
     }
 
     /// Bytes that the image of a domain needs, if each page comes once: its memory, 8 bytes for each page, and a little for everything else. A live
@@ -155,6 +168,12 @@ impl Spool {
     pub fn needed(config: &DomainConfig) -> u64 {
         let memory = config.max_memory_kib.max(config.memory_kib).saturating_mul(1024);
         memory.saturating_add(memory / 512).saturating_add(OTHER)
+    }
+
+    /// The memory, in bytes, of a domain whose image needs this much room: the opposite of [`Spool::needed`].
+    fn memory_in(room: u64) -> u64 {
+        let room = u128::from(room.saturating_sub(OTHER));
+        u64::try_from(room * 512 / 513).unwrap_or(u64::MAX)
     }
 
     /// Begins to write a domain's image. The record is on disk when this returns.
@@ -179,7 +198,7 @@ impl Spool {
                 Err(fault) => faults.push(fault),
             }
         }
-        entries.sort_by(|a, b| (a.since, a.id).cmp(&(b.since, b.id)));
+        entries.sort_by_key(|entry| (entry.since, entry.id));
         Ok((entries, faults))
     }
 
@@ -378,6 +397,13 @@ impl Held {
             tracing::error!(%error, %id, "the spool's record can't be rewritten; the image is kept all the same");
         }
         tracing::warn!(%id, domain = self.entry.name, image = %self.spool.image_path(&self.entry).display(), "kept in the spool: {reason}");
+    }
+
+    /// What was to be done with it is not done: it waits for an operator as before, for the reason that it had.
+    pub fn release(mut self) {
+        if let Err(error) = self.set(EntryState::Kept, None, None) {
+            tracing::error!(%error, id = %self.entry.id, "the spool's record can't be rewritten; the image is kept all the same");
+        }
     }
 
     /// Deletes it.

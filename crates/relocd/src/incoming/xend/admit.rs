@@ -77,7 +77,7 @@ pub async fn admit(host: &Arc<Host>, value: &Sexp, peer: &str) -> Result<Admitte
     let (config, lost) = understand(value).map_err(|error| refused("config", error))?;
     check_config(&config)?;
     let facts = host.facts().await.map_err(|error| refused("toolstack", error))?;
-    let stays = facts.toolstack == "spool";
+    let stays = facts.toolstack == HostFacts::SPOOL;
     let id = Uuid::new_v4();
     let needed = config.max_memory_kib.max(config.memory_kib);
     let relocation = Relocation {
@@ -100,10 +100,7 @@ pub async fn admit(host: &Arc<Host>, value: &Sexp, peer: &str) -> Result<Admitte
         check_host(&config, &facts, reserved, |path| path.exists())?;
     }
     check_names(host, &config).await?;
-    let spool = host
-        .spool
-        .clone()
-        .ok_or_else(|| refused("spool", "this host has no spool for safety copies"))?;
+    let spool = host.spool.clone();
     check_spool(&spool, &config, reserved, stays).await?;
     let mut entry = Entry::new(id, Direction::In, &config.name, config.uuid, peer, MODE, RECEIVING);
     let journal = host.journal.clone();

@@ -37,8 +37,12 @@ use std::{
 };
 
 use peer::xend::{self, EnvelopeReader};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    sync::oneshot,
+};
 use tracing::Instrument;
+use uuid::Uuid;
 
 pub use admit::MODE;
 pub use recover::{all as recover_all, is_over, recover};
@@ -49,12 +53,14 @@ use self::{
 };
 use crate::{
     blocking::blocking,
+    cancel::Cancel,
     conversation::{Conversation, ConversationError},
     fault,
     host::Host,
     journal::{Entry, Journal},
     port::Place,
     relocations::{Relocation, lock},
+    spooled::{self, Wanted},
     unwritten::write_later,
 };
 
@@ -176,7 +182,7 @@ async fn take_in(host: &Arc<Host>, conversation: Conversation, admitted: Admitte
         domain: relocation.domain.clone(),
         max_pages: admit::max_pages(&admitted.config),
         idle_ms: u64::try_from(host.limits().idle.as_millis()).unwrap_or(u64::MAX),
-        keep: Some(if admitted.stays { ARRIVED } else { NOT_RUN }.to_owned()),
+        keep: if admitted.stays { ARRIVED } else { NOT_RUN }.to_owned(),
         log_file: host.config().log_file.clone(),
     };
     let started = match conversation.into_blocking(host.limits().idle) {
@@ -190,7 +196,28 @@ async fn take_in(host: &Arc<Host>, conversation: Conversation, admitted: Admitte
             "the receiving process could not be started: {error}"
         ))),
     };
-    conclude(host, &relocation, admitted.entry, said).await;
+    let id = admitted.entry.id;
+    let kept = conclude(host, &relocation, admitted.entry, said).await;
+    drop(admitted.booked);
+    if kept && !admitted.stays {
+        start_here(host, id).await;
+    }
+}
+
+/// The domain is safe on disk, and its sender has destroyed its copy: it is started from there, as an operator would do it. Whatever goes wrong, it stays in the spool.
+async fn start_here(host: &Arc<Host>, id: Uuid) {
+    let wanted = Wanted {
+        entry: id.to_string(),
+        yes_i_know: false,
+    };
+    let (started, _) = oneshot::channel();
+    match spooled::restore(Arc::clone(host), wanted, Cancel::default(), started).await {
+        Ok(_) => tracing::info!("the domain runs here, and its safety copy is deleted"),
+        Err(failure) => tracing::error!(
+            "the domain could not be started, and stays in the spool: {}. Once the reason is gone: xm spool restore {id}",
+            failure.value
+        ),
+    }
 }
 
 /// Starts a receiver, and tells it what to do. Afterwards the connection is its alone.
@@ -256,8 +283,8 @@ async fn order(write: &mut tokio::net::unix::OwnedWriteHalf, order: &Order) {
     }
 }
 
-/// Writes down how it ended, and forgets it.
-async fn conclude(host: &Arc<Host>, relocation: &Relocation, entry: Entry, said: Option<Said>) {
+/// Writes down how it ended, and lets others have its place. Whether the domain is in the spool.
+async fn conclude(host: &Arc<Host>, relocation: &Relocation, entry: Entry, said: Option<Said>) -> bool {
     let (state, detail) = match said {
         Some(Said::Kept) => ("kept", None),
         Some(Said::Refused(why) | Said::Discarded(why)) => ("discarded", Some(why)),
@@ -280,6 +307,7 @@ async fn conclude(host: &Arc<Host>, relocation: &Relocation, entry: Entry, said:
     fault::reached(&["in", "concluded", "before"]).await;
     write_end(host.journal.clone(), entry, state, detail).await;
     relocation.end();
+    state == "kept"
 }
 
 /// The last record. If it can't be written now it is later: the spool tells the same.

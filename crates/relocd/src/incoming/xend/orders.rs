@@ -28,8 +28,8 @@ pub struct Job {
     pub max_pages: u64,
     /// Milliseconds without a byte after which the sender is given up, as long as it owns its domain.
     pub idle_ms: u64,
-    /// What the operator is told of the entry, if it is to stay in the spool. `None`: the daemon goes on with it.
-    pub keep: Option<String>,
+    /// What the operator is told of the entry.
+    pub keep: String,
     /// The daemon's log file.
     pub log_file: Option<PathBuf>,
 }

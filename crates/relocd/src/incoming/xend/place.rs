@@ -8,7 +8,7 @@ use std::{
 };
 
 use peer::xend::ImageBytes;
-use toolstack::spool::{INCOMING, Spool, SpoolError, SpoolWriter};
+use toolstack::spool::{EntryState, INCOMING, Spool, SpoolError, SpoolWriter};
 use uuid::Uuid;
 
 use super::orders::Said;
@@ -27,13 +27,13 @@ pub(super) fn take(spool: &Path, id: Uuid) -> Result<Spool, SpoolError> {
 }
 
 /// An image has come to its end: it becomes an entry, and goes to the others. On disk when this returns.
-pub(super) fn finish(spool: &Path, place: Spool, writer: SpoolWriter, keep: Option<&str>) -> Said {
+pub(super) fn finish(spool: &Path, place: Spool, writer: SpoolWriter, keep: &str) -> Said {
     let (id, directory) = (writer.id(), place.directory().to_owned());
     fault::point(&["receiver", "finish", "before"]);
     match writer.finish() {
-        Ok(held) => {
-            if let Some(reason) = keep {
-                held.keep(reason);
+        Ok(mut held) => {
+            if let Err(error) = held.set(EntryState::Kept, None, Some(keep.to_owned())) {
+                tracing::error!(%error, "the copy's record can't be rewritten; it is kept all the same");
             }
         }
         Err(error) => {
@@ -47,7 +47,10 @@ pub(super) fn finish(spool: &Path, place: Spool, writer: SpoolWriter, keep: Opti
     }
     fault::point(&["receiver", "finish", "after"]);
     match adopt(spool, id) {
-        Ok(true) => Said::Kept,
+        Ok(true) => {
+            tracing::info!(spool = %spool.display(), "the copy is complete and on disk: {keep}");
+            Said::Kept
+        }
         Ok(false) => Said::Broken(format!(
             "the image is complete in {}, but is no entry of the spool yet: restart relocd",
             directory.display()

@@ -199,7 +199,7 @@ fn take_in<R: io::Read>(bytes: &ImageBytes<'_, R>, spool: Spool, mut writer: Spo
         check_registers: false,
     };
     let ended = match xend::take_in(bytes, options, &mut writer) {
-        Ok(()) => return place::finish(&job.spool, spool, writer, job.keep.as_deref()),
+        Ok(()) => return place::finish(&job.spool, spool, writer, &job.keep),
         Err(ended) => ended,
     };
     match ended.verdict {

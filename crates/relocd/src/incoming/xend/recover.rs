@@ -39,9 +39,7 @@ pub fn recover(host: &Arc<Host>, entry: Entry, booked: Option<Booked>) {
 
 /// Waits for a receiver's end, and looks at what it has left: the last state and why.
 pub(super) async fn after_its_end(host: &Arc<Host>, entry: &Entry) -> Result<(&'static str, Option<String>), String> {
-    let Some(spool) = host.spool.clone() else {
-        return Err("there is no spool to look into".to_owned());
-    };
+    let spool = host.spool.clone();
     let mut told = false;
     loop {
         let (directory, id) = (spool.directory().to_owned(), entry.id);
@@ -71,7 +69,7 @@ pub(super) async fn after_its_end(host: &Arc<Host>, entry: &Entry) -> Result<(&'
 
 /// Places that no record speaks of: whole images become entries all the same.
 pub async fn all(host: &Arc<Host>, known: &[Uuid]) {
-    let Some(spool) = host.spool.clone() else { return };
+    let spool = host.spool.clone();
     let directory = spool.directory().to_owned();
     let places = blocking(move || place::all(&directory)).await;
     for id in places.into_iter().filter(|id| !known.contains(id)) {

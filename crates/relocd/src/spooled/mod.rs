@@ -1,0 +1,124 @@
+//! Domains on disk, as operators handle them.
+
+mod recover;
+mod restore;
+
+use std::sync::Arc;
+
+use peer::control::{Failure, Reply, SpoolLine};
+use toolstack::spool::{Entry, EntryState, Held};
+
+pub use recover::recover;
+pub use restore::restore;
+
+use crate::{
+    blocking::blocking,
+    failure::{self, Tell},
+    host::Host,
+    journal::Direction,
+    recovery,
+};
+
+/// The entry that an operator wants something done with.
+pub struct Wanted {
+    /// Name or id.
+    pub entry: String,
+    /// Also if it may have run elsewhere since.
+    pub yes_i_know: bool,
+}
+
+/// All that is in the spool.
+///
+/// # Errors
+/// The spool's.
+pub async fn list(host: &Arc<Host>) -> Result<Reply, Failure> {
+    let spool = host.spool.clone();
+    let read = blocking(move || Ok((spool.list()?, spool.room()?))).await;
+    let ((entries, faults), free) = read.map_err(|error| failure::spool(&error))?;
+    Ok(Reply::Spool {
+        directory: host.spool.directory().display().to_string(),
+        free,
+        entries: entries.iter().map(|entry| line(host, entry)).collect(),
+        faults: faults.iter().map(ToString::to_string).collect(),
+    })
+}
+
+fn line(host: &Host, entry: &Entry) -> SpoolLine {
+    SpoolLine {
+        id: entry.id,
+        name: entry.name.clone(),
+        uuid: entry.uuid,
+        peer: entry.peer.clone(),
+        since: entry.since,
+        bytes: entry.bytes,
+        state: entry.state.word().to_owned(),
+        reason: entry.reason.clone(),
+        image: host.spool.image_path(entry).display().to_string(),
+    }
+}
+
+/// Deletes an entry.
+///
+/// # Errors
+/// [`Failure`]: it is there as before.
+pub async fn delete(host: &Arc<Host>, entry: String) -> Result<Reply, Failure> {
+    let wanted = Wanted {
+        entry,
+        yes_i_know: true,
+    };
+    let held = take(host, wanted).await?;
+    let (id, name) = (held.entry().id, held.entry().name.clone());
+    blocking(move || held.delete().map_err(|(error, _)| error))
+        .await
+        .map_err(|error| failure::spool(&error))?;
+    tracing::info!(%id, name, "deleted from the spool");
+    Ok(Reply::Done)
+}
+
+/// Takes an entry, if nothing else is being done with it and its domain can't run elsewhere.
+///
+/// # Errors
+/// [`Failure`]: which entry is meant is not clear, it is in use, or it may have run.
+pub async fn take(host: &Arc<Host>, wanted: Wanted) -> Result<Held, Failure> {
+    let spool = host.spool.clone();
+    let taken = blocking(move || {
+        let entry = spool.find(&wanted.entry)?;
+        Ok((spool.hold(entry.id)?, wanted))
+    })
+    .await;
+    let (held, wanted) = taken.map_err(|error| failure::spool(&error))?;
+    let entry = held.entry();
+    check_settled(host, entry)?;
+    if entry.state == EntryState::Starting && !wanted.yes_i_know {
+        let text = format!(
+            "domain '{}' was being started from the spool when relocd ended: it may have run since",
+            entry.name
+        );
+        return Err(failure::simple("dangerous", text).next(format!(
+            "make sure that it does not run anywhere (xm list), then again with --yes-i-know; or xm spool delete {}",
+            entry.id
+        )));
+    }
+    Ok(held)
+}
+
+/// Whether the relocation that brought an entry, or the one that sends it, still goes on.
+fn check_settled(host: &Host, entry: &Entry) -> Result<(), Failure> {
+    let brought = (entry.state == EntryState::Complete).then_some((entry.id, Direction::In));
+    let sends = entry.held_by.map(|id| (id, Direction::Out));
+    for (id, direction) in brought.into_iter().chain(sends) {
+        let journalled = host
+            .journal
+            .find(id, direction)
+            .map_err(|error| failure::simple("journal", error.to_string()))?;
+        let runs = host.relocations.find(id, direction).is_some();
+        if runs || journalled.is_some_and(|record| !recovery::is_over(&record)) {
+            let text = format!(
+                "domain '{}' in the spool belongs to relocation {id}, which is not over",
+                entry.name
+            );
+            return Err(failure::simple("busy", text).next("xm status tells where that stands"));
+        }
+    }
+    Ok(())
+}
