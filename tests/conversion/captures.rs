@@ -49,6 +49,12 @@ impl Capture {
         }))
     }
 
+    /// The configuration in the envelope.
+    pub fn config(&self) -> &[u8] {
+        let length = u32::from_be_bytes(self.stream[16..20].try_into().unwrap());
+        &self.stream[20..20 + length as usize]
+    }
+
     /// The image: behind a signature of 16 bytes and a config, whose length is big-endian.
     pub fn image(&self) -> &[u8] {
         assert_eq!(&self.stream[..16], b"LinuxGuestRecord", "{}", self.name);

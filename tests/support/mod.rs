@@ -5,6 +5,7 @@ pub mod disk;
 mod guest;
 pub mod lives;
 pub mod proxy;
+pub mod xend_peer;
 
 use std::{
     fs,
@@ -52,7 +53,7 @@ pub struct Host {
     /// The network namespace that the daemon is in, if not the test's.
     namespace: Option<String>,
     /// Its fault points.
-    faults: String,
+    pub faults: String,
 }
 
 impl Host {
@@ -83,6 +84,12 @@ impl Host {
         };
         host.configure(extra);
         host
+    }
+
+    /// Gives it another configuration, in place of the one that it was prepared with.
+    pub fn set_extra(&mut self, extra: &str) {
+        extra.clone_into(&mut self.extra);
+        self.configure(extra);
     }
 
     pub fn configure(&self, extra: &str) {

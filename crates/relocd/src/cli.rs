@@ -141,6 +141,9 @@ pub enum Command {
         /// What the daemon says
         arguments: Vec<String>,
     },
+    /// Receives an image from a xend: used by the daemon itself
+    #[command(name = crate::incoming::xend::RECEIVER_COMMAND, hide = true)]
+    ReceiveXend,
 }
 
 /// What to do with a domain's image: an xend envelope, an xl save file, a libxl stream, or a libxc image, legacy or of version 2 or 3.

@@ -155,7 +155,30 @@ impl Conversation {
     /// plain close lets several writes succeed.
     pub async fn refuse(mut self, line: &[u8]) {
         let _ = timeout(Duration::from_secs(1), self.stream.write_all(line)).await;
-        let _ = socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+        let _ = self.reset_on_close();
+    }
+
+    /// From now on the connection is reset when it is closed, whoever closes it: also the kernel, for a process that was killed.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn reset_on_close(&self) -> io::Result<()> {
+        socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO))
+    }
+
+    /// Takes bytes that are no message, as many as have come, `most` at most. The caller sets the time limit.
+    ///
+    /// # Errors
+    /// [`ConversationError::Closed`] at the end of the stream; [`ConversationError::Io`].
+    pub async fn take(&mut self, most: usize) -> Result<Vec<u8>, ConversationError> {
+        const STEP: usize = 64 << 10;
+        let mut bytes = vec![0; most.min(STEP)];
+        let count = self.stream.read(&mut bytes).await?;
+        if count == 0 {
+            return Err(ConversationError::Closed);
+        }
+        bytes.truncate(count);
+        Ok(bytes)
     }
 
     /// The connection for the bulk path: blocking, each call bounded by `idle`.

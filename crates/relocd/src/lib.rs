@@ -31,3 +31,5 @@ mod spooled;
 mod system;
 mod toolstacks;
 mod unwritten;
+
+pub use incoming::xend::receiver::main as receive_xend;

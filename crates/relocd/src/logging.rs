@@ -155,6 +155,13 @@ pub fn start(config: &Config) -> Logging {
     logging
 }
 
+/// Begins to log in a process that the daemon has started.
+pub fn start_receiver(log_file: Option<std::path::PathBuf>) {
+    let mut config = Config::default();
+    config.log_file = log_file;
+    start(&config);
+}
+
 impl Logging {
     /// Makes the log agree with a configuration. Opens the file anew: what rotated it away gets a fresh one.
     pub fn apply(&self, config: &Config) {

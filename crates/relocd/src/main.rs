@@ -34,6 +34,7 @@ fn main() -> ExitCode {
         }
         Some(Command::Man { output }) => man(output.as_deref()),
         Some(Command::Machine { arguments }) => embedded::machine_main(&arguments),
+        Some(Command::ReceiveXend) => relocd::receive_xend(),
     }
 }
 

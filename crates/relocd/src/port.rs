@@ -14,6 +14,7 @@ use config::{AllowedBy, Verdict};
 use peer::{
     native::message::{HelloReply, Refused, Reply, VERSION},
     request::{self, HELP_REPLY, Request},
+    xend,
 };
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -41,7 +42,7 @@ const LAST_WORD: Duration = Duration::from_secs(2);
 const MAX_LEAVING: usize = 1000;
 
 /// Nesting of a message at most: a configuration needs six.
-const MAX_DEPTH: usize = 32;
+pub(crate) const MAX_DEPTH: usize = 32;
 
 /// Accepts connections until the task is dropped; those that are under way then go on.
 pub async fn serve(host: Arc<Host>, listener: TcpListener, connections: Connections) {
@@ -87,7 +88,7 @@ const MAX_QUESTION: usize = 256;
 struct Places(Arc<AtomicUsize>);
 
 /// One of them.
-struct Place(Arc<AtomicUsize>);
+pub struct Place(Arc<AtomicUsize>);
 
 impl Places {
     /// A place, if fewer than `limit` are taken.
@@ -235,13 +236,12 @@ async fn converse(
         let reply = match Request::parse(&value) {
             Ok(Request::Help) => HELP_REPLY.to_vec(),
             Ok(Request::Quit) => return Ok(()),
-            Ok(Request::Receive | Request::SslReceive) => {
-                tracing::warn!(
-                    peer,
-                    "an xend wants to relocate a domain to here: not supported by this version"
-                );
-                let line = request::xend_refusal("this relocd does not take domains from xend yet");
-                conversation.refuse(&line).await;
+            Ok(request @ (Request::Receive | Request::SslReceive)) => {
+                let ready = match request {
+                    Request::SslReceive => xend::SSL_READY,
+                    _ => xend::READY,
+                };
+                incoming::xend::receive(host, conversation, ready, peer, entry, place).await;
                 return Ok(());
             }
             Ok(Request::Hello(hello)) => {

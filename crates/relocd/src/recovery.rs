@@ -15,7 +15,7 @@ use crate::{
     audit::Record,
     blocking::{blocking, patiently},
     host::Host,
-    incoming::{self, Incoming},
+    incoming::{self, Incoming, xend},
     journal::{Direction, Entry, JournalError},
     outgoing::{Handoff, conclude},
     relocations::{Booked, Decided, Relocation},
@@ -32,6 +32,7 @@ pub async fn recover(host: &Arc<Host>) -> Result<(), JournalError> {
     for fault in faults {
         tracing::error!("{fault}");
     }
+    let known: Vec<_> = entries.iter().map(|entry| entry.id).collect();
     for entry in entries.into_iter().filter(|entry| !is_over(entry)) {
         let span = tracing::info_span!(
             "relocation", id = %entry.id, direction = entry.direction.word(), domain = %entry.domain, peer = %entry.peer
@@ -39,9 +40,14 @@ pub async fn recover(host: &Arc<Host>) -> Result<(), JournalError> {
         tracing::info!(parent: &span, state = entry.state, "taken up again");
         match entry.direction {
             Direction::Out => outgoing(host, entry).instrument(span).await,
+            Direction::In if entry.mode == xend::MODE => {
+                let booked = book(host, &entry, None);
+                span.in_scope(|| xend::recover(host, entry, booked));
+            }
             Direction::In => arriving(host, entry).instrument(span).await,
         }
     }
+    xend::recover_all(host, &known).await;
     Ok(())
 }
 
@@ -68,13 +74,18 @@ fn keep_for(entry: &Entry, keep: Duration) -> Duration {
 /// Whether nothing is left to do for a record.
 pub fn is_over(entry: &Entry) -> bool {
     match entry.direction {
+        Direction::In if entry.mode == xend::MODE => xend::is_over(entry),
         Direction::Out => source::State::from_name(&entry.state).is_some_and(source::State::is_over),
         Direction::In => destination::State::from_name(&entry.state).is_some_and(destination::State::is_over),
     }
 }
 
 fn mode(entry: &Entry) -> &'static str {
-    if entry.mode == "live" { "live" } else { "offline" }
+    match entry.mode.as_str() {
+        "live" => "live",
+        xend::MODE => xend::MODE,
+        _ => "offline",
+    }
 }
 
 /// Its place in the books, whatever the limits.

@@ -3,6 +3,7 @@
 mod admit;
 mod handoff;
 mod outcome;
+pub mod xend;
 
 use std::{
     sync::Arc,

@@ -220,7 +220,7 @@ impl Spool {
         };
         let Some((id, extension)) = parse(path) else {
             return match path.file_name() {
-                Some(name) if name == "lock" => Ok(None),
+                Some(name) if name == "lock" || name == INCOMING => Ok(None),
                 _ => Err(foreign("not a file of the spool's")),
             };
         };
@@ -340,6 +340,9 @@ impl Spool {
         lock(&self.inner.books)
     }
 }
+
+/// A directory in the spool that is left alone: each directory in it is a spool of its own, for one image on its way that another process writes.
+pub const INCOMING: &str = "incoming";
 
 /// Bytes of an image beside pages, at most: vcpus, headers, a device model's state.
 const OTHER: u64 = 1 << 20;

@@ -127,6 +127,21 @@ impl SpoolWriter {
         self.image.written()
     }
 
+    /// An image that does not come to its end, and may be the only copy all the same: what has come of it is moved to a file of its own, in the same file
+    /// system, and synced. It is no entry, and never becomes one.
+    ///
+    /// # Errors
+    /// [`SpoolError::Io`].
+    pub fn salvage(mut self, to: &std::path::Path) -> Result<(), SpoolError> {
+        let part = self.spool.path(&self.entry, "part");
+        let failed = || io_error(&part, "keeping what came of the image");
+        self.image.get_mut().flush().map_err(failed())?;
+        let file = self.image.get_mut().get_mut();
+        file.end_of_stretches().map_err(failed())?;
+        files::sync(&file.file).map_err(failed())?;
+        files::rename(&part, to).map_err(failed())
+    }
+
     /// After the last item: the image becomes an entry, [`EntryState::Complete`] until the [`Held`] is used or dropped. On disk when this returns.
     ///
     /// # Errors
