@@ -68,6 +68,9 @@ pub(crate) fn read(
             lost.add("device".to_owned(), device, Why::Unknown);
             continue;
         };
+        if device.len() > 1 {
+            lost.add("device".to_owned(), &device[1..], Why::Unknown);
+        }
         let count = counts.entry(class.clone()).or_default();
         let path = format!("device/{class}[{count}]");
         *count += 1;

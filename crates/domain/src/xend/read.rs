@@ -86,6 +86,9 @@ pub(crate) fn read(value: &Sexp, origin: Origin) -> Result<(DomainConfig, Vec<Un
         .max(memory_kib);
 
     let image = fields.take("image");
+    if let Some([_, more @ ..]) = image.filter(|image| image.len() > 1) {
+        lost.add("image".to_owned(), more, Why::Unknown);
+    }
     let mut image = boot::image(image)?;
     if origin == Origin::Xend && !matches!(image.kind, GuestKind::Pv | GuestKind::Hvm) {
         return Err(ConfigError::wrong("image", image.kind.image_word(), "linux or hvm"));

@@ -9,6 +9,7 @@ use crate::{
     cpus::CpuSet,
     devices::{DeviceSettings, PciDevice, Vbd, Vfb, Vif},
     platform::CPUID_REGISTERS,
+    shown::shown,
     unmapped::{Unmapped, Why},
 };
 
@@ -38,9 +39,7 @@ pub(crate) fn xend(config: &DomainConfig) -> Result<(Sexp, Vec<Unmapped>), ToXen
     }
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"_.:+-".contains(&byte);
     if !config.name.bytes().all(fits) {
-        return Err(ToXendError::Name(
-            config.name.chars().flat_map(char::escape_default).collect(),
-        ));
+        return Err(ToXendError::Name(shown(&config.name)));
     }
     let mut lost = Vec::new();
     if let Some(weight) = config.cpu_weight.filter(|weight| *weight != 256) {

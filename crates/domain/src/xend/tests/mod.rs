@@ -65,6 +65,8 @@ fn what_every_domain_has() {
         (&format!("(domain {ID} (vcpus 5000))"), "vcpus"),
         (&format!("(domain {ID} (image (vms)))"), "image"),
         (&format!("(domain {ID} (image (pvh)))"), "image"),
+        (&format!("(domain {ID} (image hvm))"), "image"),
+        (&format!("(domain {ID} (image ((hvm))))"), "image"),
         (&format!("(domain {ID} (on_crash maybe))"), "on_crash"),
         (&format!("(domain {})", ID.replace("512", "0")), "memory"),
     ] {
@@ -327,6 +329,8 @@ fn nothing_is_lost_silently() {
     assert!(lost.iter().all(Unmapped::matters));
     assert_eq!(lost[0].to_string(), "brand ((new 1)) is not known");
     assert!(!format!("{lost:?}").contains("geheim"));
+    assert_eq!(missed(&pv("(device (vif) (vbd))").1), ["device"]);
+    assert_eq!(missed(&pv("('a\\x1b[2J\nb/c' 1)").1), ["a\\u{1b}[2J\\nb/c"]);
     // A peer can send many; the list does not grow with them.
     let (_, lost) = pv(&"(q 1) ".repeat(5000));
     assert_eq!((lost.len(), lost[512].value.as_str()), (513, "4488 more"));
