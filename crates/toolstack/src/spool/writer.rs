@@ -169,6 +169,7 @@ impl SpoolWriter {
         Ok(Held {
             spool: spool.clone(),
             entry: self.entry.clone(),
+            stays: false,
         })
     }
 }
