@@ -201,10 +201,10 @@ fn like_hvm(first: &[u8], word: usize, size: u64) -> bool {
     let entries = (0..count as usize).map_while(|entry| number(first, word + 4 + entry * word, word));
     let mut seen = 0;
     for entry in entries {
-        let entry = entry & 0xffff_ffff;
         match entry >> 28 {
             0 | 0xd | 0xe if entry & 0x0fff_ffff < size => {}
             0xf => {}
+            // Also what has an upper half: HVM came with Xen 3.1, which does not extend a sign any more.
             _ => return false,
         }
         seen += 1;

@@ -8,7 +8,7 @@ use super::{
     names,
     scan::{Scan, Step},
     tables::Tables,
-    vcpu::Registers,
+    vcpu::{Gdt, Registers},
 };
 use crate::Format;
 
@@ -23,6 +23,12 @@ pub(super) enum Guest {
 
 /// The first type of the records that software machines have, and how many there may be.
 const EMBEDDED_RECORDS: std::ops::Range<u32> = 0x5256_0000..0x5257_0000;
+
+/// The GDT that Xen 4.17 takes.
+const GDT: Gdt = Gdt {
+    entries: 7168,
+    frames: 14,
+};
 
 /// What has come of an image.
 pub(super) struct State {
@@ -253,7 +259,7 @@ fn finish<R: Read>(scan: &mut Scan<R>, state: &State) -> Step {
     }
     for (id, registers) in &state.vcpus {
         if registers.came {
-            registers.check(scan, *id, tables.levels, 7168)?;
+            registers.check(scan, *id, tables.levels, GDT)?;
         } else {
             scan.fault(
                 registers.offset,

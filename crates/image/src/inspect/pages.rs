@@ -45,8 +45,10 @@ pub(super) struct PageMap {
     batch: u32,
     /// The first batch of this round.
     round: u32,
-    /// The highest page of this round, as long as it came in ascending order.
+    /// The last page of this round, as long as all batches have come in ascending order.
     ascending: Option<u64>,
+    /// Whether one has not.
+    unordered: bool,
     /// Whether pages had to be left out.
     pub(super) overflow: bool,
 }
@@ -157,10 +159,8 @@ impl PageMap {
             .iter()
             .filter(|entry| entry.nibble != Entry::ABSENT)
             .is_sorted_by(|a, b| a.pfn < b.pfn);
-        self.ascending = match (new, self.ascending, present.last()) {
-            (true, _, Some(last)) | (false, Some(_), Some(last)) if sorted => Some(last.pfn),
-            _ => None,
-        };
+        self.unordered |= !sorted;
+        self.ascending = present.last().map(|last| last.pfn).filter(|_| !self.unordered);
         new
     }
 }

@@ -23,6 +23,15 @@ pub(super) struct Registers {
     start_info: u64,
 }
 
+/// What may be in a GDT, and what can be checked.
+#[derive(Clone, Copy)]
+pub(super) struct Gdt {
+    /// Entries at most.
+    pub(super) entries: u64,
+    /// Frames that are right in the image; each has 512 entries.
+    pub(super) frames: u64,
+}
+
 impl Registers {
     /// Of a vcpu whose context has not come.
     pub(super) fn missing(offset: u64, listed: usize) -> Registers {
@@ -86,7 +95,7 @@ impl Registers {
     }
 
     /// Checks what a restorer needs of the pages that the registers name.
-    pub(super) fn check<R: Read>(&self, scan: &mut Scan<R>, id: u32, levels: u8, max_gdt: u64) -> Step {
+    pub(super) fn check<R: Read>(&self, scan: &mut Scan<R>, id: u32, levels: u8, gdt: Gdt) -> Step {
         scan.rename(format!("context of vcpu {id}"));
         let top = |nibble| matches!(nibble, 1..=4 | 9..=12) && nibble & 7 == levels;
         let table = format!("it among the pages, last of type L{levels}TAB");
@@ -94,12 +103,12 @@ impl Registers {
         if let Some(cr1) = self.cr1 {
             self.page(scan, "CR1 (the user page table)", cr1, top, &table)?;
         }
-        if self.gdt_entries > max_gdt {
+        if self.gdt_entries > gdt.entries {
             let found = format!("a GDT of {} entries", self.gdt_entries);
-            scan.fault(self.offset, found, format!("{max_gdt} at most"))?;
+            scan.fault(self.offset, found, format!("{} at most", gdt.entries))?;
         }
         let plain = "it among the pages, last of type NOTAB";
-        let frames = self.gdt_entries.min(8192).div_ceil(512) as usize;
+        let frames = self.gdt_entries.div_ceil(512).min(gdt.frames) as usize;
         for (frame, at) in self.gdt_frames.iter().take(frames).zip(0..) {
             self.page(scan, &format!("GDT frame {at}"), *frame, |nibble| nibble == 0, plain)?;
         }

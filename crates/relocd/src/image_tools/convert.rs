@@ -36,8 +36,10 @@ struct Envelope {
 /// Converts. Warnings go to standard error, one line each.
 pub(super) fn run(input: &Path, output: &Path, config: Option<&Path>, force: bool) -> ExitCode {
     match convert(input, output, config, force) {
-        Ok(None) => ExitCode::SUCCESS,
-        Ok(Some(done)) => {
+        Ok(Done::Stream) => ExitCode::SUCCESS,
+        // Its reader knows, and nobody else needs to be told.
+        Ok(Done::Cut) => ExitCode::FAILURE,
+        Ok(Done::File(done)) => {
             let name = output.display();
             say(&format!(
                 "{name}: xl save file, {} pages, {} bytes of image\n",
@@ -48,8 +50,17 @@ pub(super) fn run(input: &Path, output: &Path, config: Option<&Path>, force: boo
     }
 }
 
-/// `None` if the file went to standard output, where nothing else may be said.
-fn convert(input: &Path, output: &Path, config: Option<&Path>, force: bool) -> Result<Option<Converted>, String> {
+/// What came of it.
+enum Done {
+    /// A file.
+    File(Converted),
+    /// It went to standard output, where nothing else may be said.
+    Stream,
+    /// Whoever read standard output went away.
+    Cut,
+}
+
+fn convert(input: &Path, output: &Path, config: Option<&Path>, force: bool) -> Result<Done, String> {
     let name = file::name(input);
     let given = config.map(read_config).transpose()?;
     let mut read = BufReader::with_capacity(256 << 10, file::open(input)?);
@@ -95,13 +106,16 @@ fn convert(input: &Path, output: &Path, config: Option<&Path>, force: bool) -> R
             return Err("standard output is a terminal: name a file, or pipe it somewhere".to_owned());
         }
         let mut write = BufWriter::new(out.lock());
-        convert(&mut write).map_err(wrong)?;
-        return Ok(None);
+        return match convert(&mut write) {
+            Ok(_) => Ok(Done::Stream),
+            Err(ImageError::Io { source, .. }) if source.kind() == io::ErrorKind::BrokenPipe => Ok(Done::Cut),
+            Err(error) => Err(wrong(error)),
+        };
     }
     let mut file = Output::begin(output, force)?;
     let done = convert(&mut file).map_err(wrong)?;
     file.finish()?;
-    Ok(Some(done))
+    Ok(Done::File(done))
 }
 
 /// The format of a file that can be converted.

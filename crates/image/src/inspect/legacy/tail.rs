@@ -6,7 +6,7 @@ use super::Legacy;
 use crate::inspect::{
     Vcpu, hvm as parts, names,
     scan::{Scan, Step, number},
-    vcpu::Registers,
+    vcpu::{Gdt, Registers},
 };
 
 /// Bytes of the hypervisor's context at most.
@@ -21,7 +21,12 @@ pub(super) fn pv<R: Read>(scan: &mut Scan<R>, legacy: &mut Legacy) -> Step {
             levels(scan, legacy, &registers)?;
         }
         let levels = scan.report.image.levels.unwrap_or(4) as u8;
-        registers.check(scan, id, levels, 8192)?;
+        let gdt = Gdt {
+            entries: 8192,
+            // Xen 3.0, which has no VCPU_INFO, makes pfns of the first frame only.
+            frames: if legacy.vcpu_info { 16 } else { 1 },
+        };
+        registers.check(scan, id, levels, gdt)?;
         if legacy.extended {
             extended(scan, id)?;
         }
