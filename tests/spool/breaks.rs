@@ -93,6 +93,10 @@ fn a_send_that_is_cut_leaves_it_in_one_place() {
             let said = b.fails(1, &["spool", "delete", "web"]);
             assert!(said.contains("in use"), "{said}");
         }
+        if stage.is_committed() {
+            // A reset may overtake the commit.
+            a.wait("the domain", || a.runs());
+        }
         proxy.cut(Cut::Rst);
         let output = ended(xm, &b);
         let lives = settles(&a, &b);
@@ -137,6 +141,10 @@ fn a_spool_that_dies_has_nothing_or_all_of_it() {
         let proxy = Proxy::to(&b, Some(stage));
         let mut xm = start(&a, &b, &proxy, &["migrate", "-l"]);
         reached(&proxy, &mut xm, &a, &b);
+        if stage.is_committed() {
+            // It has been delivered, but perhaps not been read yet.
+            b.wait("the entry", || kept(&b));
+        }
         b.kill();
         proxy.go_on();
         b.run();

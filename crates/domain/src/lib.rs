@@ -6,11 +6,13 @@
 //! | [`DomainConfig::from_xend`], [`DomainConfig::to_xend`] | xend's `(domain ...)`, every version; [`Unmapped`] is what is lost |
 //! | [`DomainConfig::from_sxp`], [`DomainConfig::to_sxp`] | the same for another relocd: nothing is lost |
 //! | [`DomainConfig::to_xl`] | xl's configuration text |
+//! | [`config_file`] | files that describe a domain, as for `xm create` |
 //! | [`DomainConfig::check_runnable`] | whether any current Xen can run it |
 //! | [`admission`] | whether a host can take it |
 
 pub mod admission;
 mod config;
+pub mod config_file;
 mod cpus;
 mod devices;
 mod disk;

@@ -19,6 +19,7 @@ fn limits() -> Limits {
     Limits {
         max_bytes: 1000,
         max_depth: 32,
+        ..Limits::default()
     }
 }
 

@@ -127,19 +127,28 @@ impl Conversation {
     pub async fn last_word(mut self, line: &[u8], limit: Duration) {
         let farewell = async {
             self.stream.write_all(line).await?;
-            self.stream.shutdown().await?;
-            let mut sink = [0; 4096];
-            let mut dropped = 0;
-            while dropped < MAX_ON_ITS_WAY {
-                match self.stream.read(&mut sink).await? {
-                    0 => break,
-                    count => dropped += count,
-                }
-            }
-            Ok::<(), io::Error>(())
+            self.drain().await
         };
         // Whatever goes wrong here, the relocation has been decided already.
         let _ = timeout(limit, farewell).await;
+    }
+
+    /// Hangs up and waits, for `limit` at most, until the other end has done so too: then it has done all that it does about the end.
+    pub async fn hang_up(mut self, limit: Duration) {
+        let _ = timeout(limit, self.drain()).await;
+    }
+
+    async fn drain(&mut self) -> io::Result<()> {
+        self.stream.shutdown().await?;
+        let mut sink = [0; 4096];
+        let mut dropped = 0;
+        while dropped < MAX_ON_ITS_WAY {
+            match self.stream.read(&mut sink).await? {
+                0 => break,
+                count => dropped += count,
+            }
+        }
+        Ok(())
     }
 
     /// Refuses an xend's sender: the line, and at once a reset of the connection. It does not read the line before its own write has failed, and a
@@ -206,4 +215,44 @@ pub fn prepare(stream: &TcpStream) -> io::Result<()> {
         .with_interval(Duration::from_secs(5))
         .with_retries(3);
     socket.set_tcp_keepalive(&keepalive)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{net::TcpListener, sync::oneshot};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn hanging_up_waits_for_the_other_end() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let here = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut there, _) = listener.accept().await.unwrap();
+        let (done, is_done) = oneshot::channel();
+        let other = tokio::spawn(async move {
+            let mut rest = Vec::new();
+            there.read_to_end(&mut rest).await.unwrap();
+            there
+                .write_all(b"(err (type arrival-failed) (value ''))\n")
+                .await
+                .unwrap();
+            is_done.await.unwrap();
+        });
+        let mut hanging_up = Box::pin(Conversation::new(here, sxp::Limits::default()).hang_up(Duration::from_secs(60)));
+        // As long as the other end has not closed, neither its word nor anything else ends the wait.
+        assert!(timeout(Duration::from_millis(50), &mut hanging_up).await.is_err());
+        done.send(()).unwrap();
+        hanging_up.await;
+        other.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn hanging_up_does_not_wait_for_ever() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let here = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (_there, _) = listener.accept().await.unwrap();
+        Conversation::new(here, sxp::Limits::default())
+            .hang_up(Duration::from_millis(20))
+            .await;
+    }
 }

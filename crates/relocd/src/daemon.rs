@@ -16,6 +16,7 @@ use toolstack::{
 };
 
 use crate::{
+    allocator,
     blocking::blocking,
     check,
     control::{self, ControlError},
@@ -89,6 +90,7 @@ pub fn run(options: Options) -> Result<(), StartError> {
         what: "fault points",
         source: io::Error::other(what),
     })?;
+    allocator::use_one_arena();
     let loaded = Config::load(&options.config)?;
     let logging = logging::start(&loaded.config);
     tell(&loaded);

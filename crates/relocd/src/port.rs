@@ -118,6 +118,7 @@ impl Connections {
         let sxp_limits = sxp::Limits {
             max_bytes: limits.max_message,
             max_depth: MAX_DEPTH,
+            ..sxp::Limits::default()
         };
         let conversation = Conversation::new(stream, sxp_limits);
         let Some(place) = self.waiting.take(limits.max_connections) else {

@@ -21,7 +21,7 @@ const MAX_ALL: usize = 2048;
 /// What every device may say that concerns the source only.
 const COMMON: &[Known] = &[
     ("uuid", Why::SourceFact, &[]),
-    ("backend", Why::Implied, &[]),
+    ("backend", Why::NoCounterpart, &["", "0", "Domain-0"]),
     ("protocol", Why::SourceFact, &[]),
     ("VDI", Why::SourceFact, &[]),
     ("location", Why::SourceFact, &[]),
@@ -73,7 +73,7 @@ pub(crate) fn read(
         *count += 1;
         let mut fields = Fields::new(&format!("{path}/"), elements);
         match class.as_str() {
-            "vif" => config.vifs.push(vif(&mut fields)),
+            "vif" => config.vifs.push(vif(&mut fields, origin)),
             "vfb" => {
                 let mut vfb = Vfb::default();
                 fill_vfb(&mut fields, &mut vfb);
@@ -81,7 +81,7 @@ pub(crate) fn read(
             }
             "pci" => pci(&mut fields, config, lost),
             "vtpm" => config.vtpms.push(Vtpm {
-                backend: backend(&mut fields),
+                backend: backend(&mut fields, origin),
                 uuid: fields.filled("uuid"),
             }),
             "ioports" => match ports(&mut fields) {
@@ -102,7 +102,7 @@ pub(crate) fn read(
                 continue;
             }
             class => match VbdClass::from_word(class) {
-                Some(class) => config.vbds.push(vbd(class, &mut fields)),
+                Some(class) => config.vbds.push(vbd(class, &mut fields, origin, lost)),
                 None => {
                     let known = ["usb", "vscsi", "vusb", "vif2"].contains(&class);
                     lost.add(path, elements, if known { Why::NoCounterpart } else { Why::Unknown });
@@ -157,30 +157,37 @@ fn other(class: &str, fields: &Fields, config: &mut DomainConfig, origin: Origin
 }
 
 /// The domain that serves a device, if it is not dom0.
-fn backend(fields: &mut Fields) -> Option<String> {
-    fields
-        .filled("backend")
-        .filter(|backend| backend != "0" && backend != "Domain-0")
+fn backend(fields: &mut Fields, origin: Origin) -> Option<String> {
+    let dom0 = |backend: &str| origin == Origin::Xend && (backend == "0" || backend == "Domain-0");
+    fields.filled("backend").filter(|backend| !dom0(backend))
 }
 
-fn vif(fields: &mut Fields) -> Vif {
-    Vif {
+fn vif(fields: &mut Fields, origin: Origin) -> Vif {
+    let mut vif = Vif {
         mac: fields.filled("mac"),
         bridge: fields.filled("bridge"),
         ip: addresses(fields),
-        script: fields.filled("script").map(|script| script_name(&script)),
         model: fields.filled("model"),
-        kind: fields.read("type", |kind| match kind {
-            "ioemu" => Some("ioemu".to_owned()),
-            "netfront" | "vif" => Some("vif".to_owned()),
-            _ => None,
-        }),
-        // A name that the source made up says nothing.
-        host_name: fields.read("vifname", |name| (!is_made_up(name)).then(|| name.to_owned())),
-        rate: fields.read("rate", rate).flatten(),
-        backend: backend(fields),
-        other: DeviceSettings::new(),
+        backend: backend(fields, origin),
+        ..Vif::default()
+    };
+    if origin == Origin::Relocd {
+        vif.script = fields.filled("script");
+        vif.kind = fields.filled("type");
+        vif.host_name = fields.filled("vifname");
+        vif.rate = fields.filled("rate");
+        return vif;
     }
+    vif.script = fields.filled("script").map(|script| script_name(&script));
+    vif.kind = fields.read("type", |kind| match kind {
+        "ioemu" => Some("ioemu".to_owned()),
+        "netfront" | "vif" => Some("vif".to_owned()),
+        _ => None,
+    });
+    // A name that the source made up says nothing.
+    vif.host_name = fields.read("vifname", |name| (!is_made_up(name)).then(|| name.to_owned()));
+    vif.rate = fields.read("rate", rate).flatten();
+    vif
 }
 
 /// One element with all addresses, or in 3.0.2 and 3.0.3 one for each.
@@ -211,14 +218,19 @@ fn is_made_up(name: &str) -> bool {
         .is_some_and(|(domain, device)| digits(domain) && digits(device))
 }
 
-fn vbd(class: VbdClass, fields: &mut Fields) -> Vbd {
+fn vbd(class: VbdClass, fields: &mut Fields, origin: Origin, lost: &mut Lost) -> Vbd {
+    let mode = fields.filled("mode").unwrap_or_else(|| "r".to_owned());
+    if origin == Origin::Xend && mode == "w!" {
+        let why = Why::NoSuchValue("becomes w: xl has no word for a disk that others write to as well");
+        lost.add(fields.path("mode"), &[sxp::atom(&mode)], why);
+    }
     Vbd {
         class,
         device: fields.text("dev").unwrap_or_default(),
-        backing: fields.text("uname").filter(|uname| !uname.is_empty()),
-        mode: fields.filled("mode").unwrap_or_else(|| "r".to_owned()),
+        backing: fields.filled("uname"),
+        mode,
         bootable: fields.switch("bootable"),
-        backend: backend(fields),
+        backend: backend(fields, origin),
         other: DeviceSettings::new(),
     }
 }
@@ -244,6 +256,18 @@ fn pci(fields: &mut Fields, config: &mut DomainConfig, lost: &mut Lost) {
         let mut fields = Fields::new(&format!("{path}[{at}]/"), elements);
         match pci_device(&mut fields) {
             Some(device) => {
+                for (key, value) in &device.options {
+                    if !matches!(
+                        (key.as_str(), value.as_str()),
+                        ("msitranslate" | "power_mgmt", "0" | "1")
+                    ) {
+                        lost.add(
+                            fields.path("opts"),
+                            &[sxp::atom(key), sxp::atom(value)],
+                            Why::NoCounterpart,
+                        );
+                    }
+                }
                 config.pci.push(device);
                 fields.finish(COMMON, lost);
             }
@@ -283,7 +307,7 @@ fn pci_device(fields: &mut Fields) -> Option<PciDevice> {
     })
 }
 
-/// `(msitranslate 1)`, alone or in a list of such.
+/// `(msitranslate 1)`, alone or in a list of such. xend takes `yes` and `no` too, xl numbers only.
 fn pairs(values: &[Sexp], options: &mut DeviceSettings) {
     for value in values {
         let Sexp::List(list) = value else { continue };
@@ -291,7 +315,12 @@ fn pairs(values: &[Sexp], options: &mut DeviceSettings) {
             [Sexp::Atom(_), Sexp::Atom(_)] => {
                 let texts: Vec<String> = list.iter().filter_map(sxp::text).collect();
                 if let [key, value] = texts.as_slice() {
-                    options.push((key.clone(), value.clone()));
+                    let value = match value.as_str() {
+                        "yes" => "1",
+                        "no" => "0",
+                        value => value,
+                    };
+                    options.push((key.clone(), value.to_owned()));
                 }
             }
             [Sexp::List(_), ..] => pairs(list, options),

@@ -18,6 +18,7 @@ use sexp::Sexp;
 
 use crate::{DomainConfig, unmapped::Unmapped};
 
+pub(crate) use devices::is_rate;
 pub use error::{ConfigError, ToXendError};
 
 impl DomainConfig {

@@ -142,6 +142,8 @@ fn processors(fields: &mut Fields, config: &mut DomainConfig) -> Result<(), Conf
         let beyond = mask.checked_shr(online).unwrap_or(0);
         (online > 0 && beyond == 0).then_some(online)
     });
+    // A mask of relocd's own has 128 bits too; more than that are counted.
+    let online = online.or_else(|| fields.read("online-vcpus", |text| text.parse().ok()));
     config.online_vcpus = online.filter(|online| *online < vcpus);
     config.cpu_weight = fields.read("cpu_weight", |text| {
         text.parse().ok().filter(|weight| (1..=0xffff).contains(weight))

@@ -208,8 +208,12 @@ fn pci(device: &PciDevice) -> Result<String, XlError> {
     }
     let mut spec = Spec::new(format!("pci '{address}'"));
     spec.word(&address);
+    // xl ends at an option that it does not know. xend has the first two of these.
+    let known = ["msitranslate", "power_mgmt", "permissive", "seize"];
     for (key, value) in &device.options {
-        spec.pair(key, Some(value))?;
+        if known.contains(&key.as_str()) && matches!(value.as_str(), "0" | "1") {
+            spec.pair(key, Some(value))?;
+        }
     }
     Ok(spec.finish())
 }

@@ -34,7 +34,7 @@ use crate::{
     relocations::{Booked, Relocation},
 };
 use conclude::step;
-use send::Sent;
+use send::{GIVING_UP, Sent};
 
 /// What to do when the journal can't be written here.
 const MAKE_ROOM: &str = "make room in the state directory, or see to its disk, and try again";
@@ -275,7 +275,9 @@ impl Outgoing {
         self.booked.relocation.stage("loading");
         if let Err(failure) = self.await_loaded(&mut conversation).await {
             handoff.note(&failure.value);
-            return Err(self.fail(handoff, failure).await);
+            let failure = self.fail(handoff, failure).await;
+            conversation.hang_up(GIVING_UP).await;
+            return Err(failure);
         }
         self.booked.relocation.stage("committing");
         let (mut handoff, ask) = step(handoff, Event::Loaded).await;

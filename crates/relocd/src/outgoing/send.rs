@@ -25,6 +25,9 @@ use crate::{
 /// How long the bulk path may take to notice a request to stop by itself, before its connection is shut.
 const NOTICE: Duration = Duration::from_secs(2);
 
+/// How long the destination may take to discard what has arrived.
+pub const GIVING_UP: Duration = Duration::from_secs(5);
+
 /// An image that has gone out whole.
 pub struct Sent {
     /// The domain, suspended.
@@ -85,7 +88,13 @@ pub async fn send(
         copied = copying => copied,
         () = pull_brake => return Err(failure::cancelled("stopped")),
     };
-    let departed = departed.map_err(|error| failure::toolstack(&error))?;
+    let departed = match departed {
+        Ok(departed) => departed,
+        Err(error) => {
+            give_up(stream).await;
+            return Err(failure::toolstack(&error));
+        }
+    };
     fault::reached(&["out", "finish", "sent"]).await;
     let suspended = Instant::now()
         .checked_sub(departed.suspended_for())
@@ -107,6 +116,13 @@ pub async fn send(
         progress,
         wire_bytes,
     })
+}
+
+/// The destination has been told that nothing comes of it, and discards what it has: whoever tries again at once is not in the way of that.
+async fn give_up(stream: std::net::TcpStream) {
+    if let Ok(conversation) = Conversation::from_blocking(stream, sxp::Limits::default()) {
+        conversation.hang_up(GIVING_UP).await;
+    }
 }
 
 struct Watcher<'a> {

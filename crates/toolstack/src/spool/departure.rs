@@ -153,7 +153,9 @@ impl Departed for DepartedEntry {
 impl Drop for DepartedEntry {
     fn drop(&mut self) {
         // Nobody has decided, so nobody else may have it: it may run there.
-        std::mem::forget(self.held.take());
+        if let Some(held) = self.held.take() {
+            held.stay();
+        }
     }
 }
 

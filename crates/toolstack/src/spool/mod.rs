@@ -149,13 +149,13 @@ impl Spool {
 
     fn free(&self) -> Result<u64, SpoolError> {
         let disk = self.disk()?;
-        Ok(disk.blocks_available() as u64 * disk.fragment_size() as u64)
+        Ok(disk.blocks_available() * disk.fragment_size())
     }
 
     /// Bytes of the whole disk.
     fn size(&self) -> Result<u64, SpoolError> {
         let disk = self.disk()?;
-        Ok(disk.blocks() as u64 * disk.fragment_size() as u64)
+        Ok(disk.blocks() * disk.fragment_size())
     }
 
     fn disk(&self) -> Result<Statvfs, SpoolError> {
@@ -284,6 +284,7 @@ impl Spool {
         let held = Held {
             spool: self.clone(),
             entry,
+            stays: false,
         };
         // Whoever had it may have deleted it just now.
         if self.path(&held.entry, "sxp").exists() {
@@ -358,6 +359,8 @@ impl Writing {
 pub struct Held {
     spool: Spool,
     entry: Entry,
+    /// Nobody else gets it, also when this is dropped.
+    stays: bool,
 }
 
 impl Held {
@@ -399,6 +402,11 @@ impl Held {
         tracing::warn!(%id, domain = self.entry.name, image = %self.spool.image_path(&self.entry).display(), "kept in the spool: {reason}");
     }
 
+    /// Gives it to nobody else until the next start, for nobody knows what has become of it.
+    fn stay(mut self) {
+        self.stays = true;
+    }
+
     /// What was to be done with it is not done: it waits for an operator as before, for the reason that it had.
     pub fn release(mut self) {
         if let Err(error) = self.set(EntryState::Kept, None, None) {
@@ -432,7 +440,9 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.spool.books().held.remove(&self.entry.id);
+        if !self.stays {
+            self.spool.books().held.remove(&self.entry.id);
+        }
     }
 }
 

@@ -166,10 +166,6 @@ impl Entry {
 
     /// Reads a record.
     pub(super) fn read(path: &Path) -> Result<Entry, SpoolError> {
-        let foreign = |what: String| SpoolError::Foreign {
-            path: path.to_owned(),
-            what,
-        };
         let mut bytes = Vec::new();
         File::open(path)
             .and_then(|file| file.take(MAX_RECORD as u64 + 1).read_to_end(&mut bytes))
@@ -178,12 +174,22 @@ impl Entry {
                 what: "reading the record",
                 source,
             })?;
+        Entry::parse(path, &bytes)
+    }
+
+    /// Understands a record's bytes.
+    pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Entry, SpoolError> {
+        let foreign = |what: String| SpoolError::Foreign {
+            path: path.to_owned(),
+            what,
+        };
         let mut reader = sxp::Reader::new(sxp::Limits {
             max_bytes: MAX_RECORD,
             // What it holds has been read within the default depth.
             max_depth: sxp::Limits::default().max_depth + 8,
+            max_parts: 4 * sxp::Limits::default().max_parts,
         });
-        let (used, value) = reader.feed(&bytes).map_err(|error| foreign(error.to_string()))?;
+        let (used, value) = reader.feed(bytes).map_err(|error| foreign(error.to_string()))?;
         // The newline is the last byte of a whole record.
         let fields = match value {
             Some(Sexp::List(list)) if bytes.get(used..) == Some(b"\n") => list,

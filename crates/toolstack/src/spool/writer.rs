@@ -47,6 +47,9 @@ pub(super) fn begin(spool: &Spool, incoming: &Incoming<'_>) -> Result<SpoolWrite
         incoming.purpose,
     );
     let bytes = entry.to_bytes()?;
+    // What could not be read again would be lost.
+    let readable = Entry::parse(&spool.path(&entry, "sxp"), &bytes)?.config();
+    readable?;
     let written = Arc::new(AtomicU64::new(0));
     let booked = reserve(spool, &entry, Spool::needed(incoming.config), &written)?;
     let [record, part] = ["arriving", "part"].map(|extension| spool.path(&entry, extension));
@@ -181,6 +184,7 @@ impl SpoolWriter {
         Ok(Held {
             spool: spool.clone(),
             entry: self.entry.clone(),
+            stays: false,
         })
     }
 }

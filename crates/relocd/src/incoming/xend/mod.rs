@@ -152,6 +152,7 @@ async fn read_envelope(
     let mut reader = EnvelopeReader::new(sxp::Limits {
         max_bytes,
         max_depth: crate::port::MAX_DEPTH,
+        ..sxp::Limits::default()
     });
     let reading = async {
         loop {

@@ -169,6 +169,7 @@ fn begin(job: &Job) -> Result<(Spool, SpoolWriter, DomainConfig), String> {
         sxp::Limits {
             max_bytes: usize::MAX,
             max_depth: 64,
+            ..sxp::Limits::default()
         },
     );
     let original = match text.map(|values| values.into_iter().next()) {
