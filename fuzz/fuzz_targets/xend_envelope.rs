@@ -22,6 +22,7 @@ fn limits() -> sxp::Limits {
     sxp::Limits {
         max_bytes: 2048,
         max_depth: 32,
+        ..sxp::Limits::default()
     }
 }
 

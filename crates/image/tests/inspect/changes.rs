@@ -75,7 +75,8 @@ fn cut_anywhere_it_is_wrong() {
 /// The bytes of a part that say what it is, how long it is, and what must be zero; by its name.
 fn structure(part: &Part) -> Vec<std::ops::Range<u64>> {
     let name = part.name.as_str();
-    let head = |bytes: u64| vec![part.offset..part.offset + bytes];
+    let within = |from: u64, to: u64| Vec::from_iter(Some(part.offset + from..part.offset + to));
+    let head = |bytes: u64| within(0, bytes);
     match name {
         "LinuxGuestRecord" => head(16),
         "xend configuration" => head(4),
@@ -90,7 +91,7 @@ fn structure(part: &Part) -> Vec<std::ops::Range<u64>> {
         "block xcnt" => head(12),
         "PAGE_DATA" => head(16),
         "X86_PV_INFO" => head(16),
-        "X86_TSC_INFO" => [head(8), vec![part.offset + 28..part.offset + 32]].concat(),
+        "X86_TSC_INFO" => [head(8), within(28, 32)].concat(),
         "X86_PV_VCPU_BASIC" | "X86_PV_VCPU_EXTENDED" | "X86_PV_VCPU_XSAVE" => {
             // Its number, and zero. Another number is another vcpu's, and then one is missing.
             head(16)
@@ -102,8 +103,8 @@ fn structure(part: &Part) -> Vec<std::ops::Range<u64>> {
         "unmapped pages" | "hypervisor's context" => head(4),
         "device model" => head(25),
         _ if name.starts_with("chunk") || name == "end of the pages" => head(4),
-        _ if name.starts_with("xsave data") => vec![part.offset + 8..part.offset + 16],
-        _ if name.starts_with("extended context") => vec![part.offset..part.offset + 4],
+        _ if name.starts_with("xsave data") => within(8, 16),
+        _ if name.starts_with("extended context") => head(4),
         _ if name.starts_with("context of vcpu")
             || matches!(name, "p2m size" | "p2m frames" | "magic pages" | "shared info") =>
         {

@@ -176,10 +176,10 @@ pub fn look(spool: &Path, id: Uuid) -> Result<Found, SpoolError> {
                     source,
                 })?;
                 drop(opened);
-                leave(spool, id);
             }
         }
     }
+    leave(spool, id);
     let ends_so = |path: &Path| path.to_str().is_some_and(|name| name.ends_with(&format!("{id}.sxp")));
     let found = fs::read_dir(spool)
         .into_iter()

@@ -23,6 +23,9 @@ pub fn is_over(entry: &Entry) -> bool {
 
 /// Takes up a record that says `receiving`.
 pub fn recover(host: &Arc<Host>, entry: Entry, booked: Option<Booked>) {
+    if let Some(booked) = &booked {
+        booked.relocation.stage("recovering");
+    }
     let host = Arc::clone(host);
     let carry_on = async move {
         match after_its_end(&host, &entry).await {
