@@ -149,13 +149,13 @@ impl Spool {
 
     fn free(&self) -> Result<u64, SpoolError> {
         let disk = self.disk()?;
-        Ok(disk.blocks_available() as u64 * disk.fragment_size() as u64)
+        Ok(disk.blocks_available() * disk.fragment_size())
     }
 
     /// Bytes of the whole disk.
     fn size(&self) -> Result<u64, SpoolError> {
         let disk = self.disk()?;
-        Ok(disk.blocks() as u64 * disk.fragment_size() as u64)
+        Ok(disk.blocks() * disk.fragment_size())
     }
 
     fn disk(&self) -> Result<Statvfs, SpoolError> {
