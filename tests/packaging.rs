@@ -108,6 +108,16 @@ fn built(mut command: clap::Command) -> clap::Command {
     command
 }
 
+/// A command, and all below it that are shown.
+fn with_subcommands(command: &clap::Command) -> Vec<&clap::Command> {
+    let shown = command
+        .get_subcommands()
+        .filter(|command| !command.is_hide_set() && command.get_name() != "help");
+    std::iter::once(command)
+        .chain(shown.flat_map(with_subcommands))
+        .collect()
+}
+
 /// Whether a command has an option that is spelt so, as `--long` or `-s`.
 fn has_option(command: &clap::Command, option: &str) -> bool {
     command.get_arguments().any(|argument| match option.strip_prefix("--") {
@@ -123,19 +133,22 @@ fn every_command_in_readme_exists() {
     let mut seen = BTreeSet::new();
     for words in commands(&readme) {
         let program = if words[0] == "xm" { &xm } else { &relocd };
-        let mut command = program;
-        let mut full = words[0].clone();
-        for word in &words[1..] {
-            if !command.has_subcommands() || word.starts_with('-') {
-                break;
+        let command = match words[1].as_str() {
+            first if first.starts_with('-') => program,
+            first => {
+                let name = first.trim_end_matches(',');
+                seen.insert(format!("{} {name}", words[0]));
+                let missing = || -> ! { panic!("README has: {}", words.join(" ")) };
+                let command = program.find_subcommand(name).unwrap_or_else(|| missing());
+                match words.get(2).map(|word| word.trim_end_matches(',')) {
+                    Some(word) if command.has_subcommands() => {
+                        seen.insert(format!("{} {name} {word}", words[0]));
+                        command.find_subcommand(word).unwrap_or_else(|| missing())
+                    }
+                    _ => command,
+                }
             }
-            let name = word.trim_end_matches(',');
-            full += &format!(" {name}");
-            command = command
-                .find_subcommand(name)
-                .unwrap_or_else(|| panic!("README has: {}", words.join(" ")));
-        }
-        seen.insert(full);
+        };
         for option in words.iter().map(|word| word.trim_matches(['[', ']'])) {
             if option.starts_with('-') && option != "-" {
                 assert!(has_option(command, option), "README has: {}", words.join(" "));
@@ -143,10 +156,7 @@ fn every_command_in_readme_exists() {
         }
     }
     // Options that stand alone.
-    let all: Vec<(String, &clap::Command)> = [("relocd", &relocd), ("xm", &xm)]
-        .into_iter()
-        .flat_map(|(name, program)| with_subcommands(name, program))
-        .collect();
+    let all: Vec<&clap::Command> = [&relocd, &xm].into_iter().flat_map(with_subcommands).collect();
     for span in readme
         .split('`')
         .skip(1)
@@ -155,32 +165,25 @@ fn every_command_in_readme_exists() {
     {
         let option = span.split_whitespace().next().unwrap_or_default();
         assert!(
-            all.iter().any(|(_, command)| has_option(command, option)),
+            all.iter().any(|command| has_option(command, option)),
             "README has the option {option}"
         );
     }
     // And nothing is missing there.
-    for (full, command) in all {
-        let of_no_interest = ["relocd", "xm", "xm man"].contains(&full.as_str());
-        // Of a command with subcommands these are what counts.
-        assert!(
-            of_no_interest || command.has_subcommands() || seen.contains(&full),
-            "README does not mention: {full}"
-        );
-    }
-}
-
-/// A command and all below it that can be seen, with their full names. The subcommands `help` name all others, and are none themselves.
-fn with_subcommands<'a>(name: &str, command: &'a clap::Command) -> Vec<(String, &'a clap::Command)> {
-    let mut all = vec![(name.to_owned(), command)];
-    for below in command.get_subcommands().filter(|below| !below.is_hide_set()) {
-        let full = format!("{name} {}", below.get_name());
-        if below.get_name() == "help" {
-            continue;
+    for (name, program) in [("relocd", &relocd), ("xm", &xm)] {
+        for command in program.get_subcommands().filter(|command| !command.is_hide_set()) {
+            let full = format!("{name} {}", command.get_name());
+            let of_no_interest = matches!(full.as_str(), "relocd help" | "xm help" | "xm man");
+            let within = command.get_subcommands().filter(|other| other.get_name() != "help");
+            let within = within.map(|other| format!("{full} {}", other.get_name()));
+            for full in within.chain([full.clone()]) {
+                assert!(
+                    of_no_interest || seen.contains(&full),
+                    "README does not mention: {full}"
+                );
+            }
         }
-        all.extend(with_subcommands(&full, below));
     }
-    all
 }
 
 /// The values of a setting of a unit.
@@ -257,8 +260,10 @@ fn man_pages_and_completions_have_every_option() {
                 .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
                 .replace("\\-", "-")
         };
-        for (full, command) in with_subcommands(&name, &program) {
-            let page_name = full.replace(' ', "-");
+        for command in with_subcommands(&program) {
+            // The display name of a command in others is made of all their names.
+            let page_name = command.get_display_name().unwrap_or(&name).to_owned();
+            assert!(page_name == name || page_name.starts_with(&format!("{name}-")));
             let page = page(&page_name);
             assert!(page.contains(&format!(".TH {page_name} {section}")), "{page}");
             for long in command.get_arguments().filter_map(|argument| argument.get_long()) {

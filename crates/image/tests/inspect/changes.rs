@@ -73,10 +73,10 @@ fn cut_anywhere_it_is_wrong() {
 }
 
 /// The bytes of a part that say what it is, how long it is, and what must be zero; by its name.
-fn structure(part: &Part) -> Vec<std::ops::Range<u64>> {
+fn structure(part: &Part) -> Vec<usize> {
     let name = part.name.as_str();
-    let within = |from: u64, to: u64| Vec::from_iter(Some(part.offset + from..part.offset + to));
-    let head = |bytes: u64| within(0, bytes);
+    let begin = part.offset as usize;
+    let head = |bytes: usize| (begin..begin + bytes).collect::<Vec<_>>();
     match name {
         "LinuxGuestRecord" => head(16),
         "xend configuration" => head(4),
@@ -91,7 +91,7 @@ fn structure(part: &Part) -> Vec<std::ops::Range<u64>> {
         "block xcnt" => head(12),
         "PAGE_DATA" => head(16),
         "X86_PV_INFO" => head(16),
-        "X86_TSC_INFO" => [head(8), within(28, 32)].concat(),
+        "X86_TSC_INFO" => (begin..begin + 8).chain(begin + 28..begin + 32).collect(),
         "X86_PV_VCPU_BASIC" | "X86_PV_VCPU_EXTENDED" | "X86_PV_VCPU_XSAVE" => {
             // Its number, and zero. Another number is another vcpu's, and then one is missing.
             head(16)
@@ -103,7 +103,7 @@ fn structure(part: &Part) -> Vec<std::ops::Range<u64>> {
         "unmapped pages" | "hypervisor's context" => head(4),
         "device model" => head(25),
         _ if name.starts_with("chunk") || name == "end of the pages" => head(4),
-        _ if name.starts_with("xsave data") => within(8, 16),
+        _ if name.starts_with("xsave data") => (begin + 8..begin + 16).collect(),
         _ if name.starts_with("extended context") => head(4),
         _ if name.starts_with("context of vcpu")
             || matches!(name, "p2m size" | "p2m frames" | "magic pages" | "shared info") =>
@@ -137,7 +137,7 @@ fn any_bit_of_its_structure_changed_it_is_wrong() {
     for (name, bytes) in all() {
         let mut bits = 0;
         for part in shown(&bytes).parts {
-            for at in structure(&part).into_iter().flatten().map(|at| at as usize) {
+            for at in structure(&part) {
                 for bit in 0..8 {
                     let mut changed = bytes.clone();
                     changed[at] ^= 1 << bit;

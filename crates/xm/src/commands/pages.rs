@@ -49,16 +49,18 @@ pub fn man_page(command: clap::Command, section: &str) -> io::Result<String> {
 /// # Errors
 /// The system's, if one can't be written.
 pub fn write_man_pages(command: clap::Command, section: &str, dir: &Path) -> io::Result<()> {
+    let command = built(command);
     fs::create_dir_all(dir)?;
-    write_below(&built(command), section, dir)
+    write_pages(&command, section, dir)
 }
 
-/// Writes the pages of a command, of its subcommands, and of theirs.
-fn write_below(command: &clap::Command, section: &str, dir: &Path) -> io::Result<()> {
+fn write_pages(command: &clap::Command, section: &str, dir: &Path) -> io::Result<()> {
     let name = command.get_display_name().unwrap_or(command.get_name());
     fs::write(dir.join(format!("{name}.{section}")), page(command, section)?)?;
-    let mut visible = command.get_subcommands().filter(|command| !command.is_hide_set());
-    visible.try_for_each(|command| write_below(command, section, dir))
+    command
+        .get_subcommands()
+        .filter(|command| !command.is_hide_set())
+        .try_for_each(|command| write_pages(command, section, dir))
 }
 
 fn built(command: clap::Command) -> clap::Command {
