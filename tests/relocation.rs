@@ -64,7 +64,8 @@ fn back_and_forth_without_a_bad_page_or_a_lost_tick() {
         "{times} relocations, {seen} ticks; anonymous memory of the daemons: {early:?} KiB early, {late:?} KiB late"
     );
     for (early, late) in early.into_iter().zip(late) {
-        assert!(late <= early + 8192, "the daemons grow: {early} KiB, then {late} KiB");
+        // One thing that is taken once and kept may come late.
+        assert!(late <= early + 1024, "the daemons grow: {early} KiB, then {late} KiB");
     }
 }
 

@@ -40,7 +40,7 @@ fn read(mut bytes: &[u8], report: &mut Report) -> (Vec<Spanned>, bool) {
     }
     let limits = Limits {
         max_bytes: MAX_BYTES,
-        max_depth: 64,
+        ..Limits::default()
     };
     if let Some(position) = hidden_end(bytes, limits) {
         report.error(

@@ -138,7 +138,7 @@ static KEYS: &[Key] = &[
     acts("logfile", Path, "", "log to this file as well; unset = to stderr or the journal only").unset(),
     acts("loglevel", Level, "INFO", "CRITICAL, ERROR, WARN, INFO, DEBUG or TRACE (xend's default is DEBUG)"),
     acts("enable-dump", Bool, "no", "write the memory of guests that crash to disk"),
-    acts("console-limit", number(1, 1 << 20, "KiB"), "1024", "KiB of console output kept for each domain"),
+    acts("console-limit", number(1, 1 << 20, "KiB"), "1024", "KiB of console output kept for each domain; the embedded toolstack keeps 4096 at most"),
     acts("dom0-min-mem", MEBIBYTES, "0", "MiB that dom0 keeps"),
     acts("enable-dom0-ballooning", Bool, "no", "take memory from dom0 for domains; unset = only if dom0-min-mem is set").unset(),
     known("xen-api-server", Any, "((unix))", "listeners of the Xen API"),

@@ -2,6 +2,9 @@
 
 use std::{collections::VecDeque, io::Write, os::unix::net::UnixStream};
 
+/// Bytes of past output that are kept at most, whatever is asked for: all of it moves with the domain while it stands still.
+const MAX_SCROLLBACK: usize = 4 << 20;
+
 /// The last output, up to a limit.
 #[derive(Clone, Debug)]
 pub(crate) struct Scrollback {
@@ -14,7 +17,7 @@ impl Scrollback {
     pub(crate) fn new(limit: usize) -> Scrollback {
         Scrollback {
             bytes: VecDeque::new(),
-            limit,
+            limit: limit.min(MAX_SCROLLBACK),
             printed: 0,
         }
     }
@@ -48,8 +51,8 @@ pub(crate) struct Watchers {
     streams: Vec<(UnixStream, Vec<u8>)>,
 }
 
-/// Bytes that a watcher may be behind.
-const BEHIND: usize = 4 << 20;
+/// Bytes that a watcher may be behind: the past output, and as much again.
+const BEHIND: usize = 2 * MAX_SCROLLBACK;
 
 impl Watchers {
     /// Adds a watcher, who first gets the past output.

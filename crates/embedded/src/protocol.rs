@@ -148,6 +148,7 @@ impl Line {
         let mut reader = sxp::Reader::new(sxp::Limits {
             max_bytes: 4096,
             max_depth: 8,
+            ..sxp::Limits::default()
         });
         match reader.feed(&line).map_err(|error| syntax(&error))? {
             (_, Some(value)) => sxp::from_sexp(&value).map_err(|error| syntax(&error)),

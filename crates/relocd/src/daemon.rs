@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use toolstack::ToolstackError;
 
 use crate::{
-    check,
+    allocator, check,
     control::{self, ControlError},
     fault,
     host::Host,
@@ -82,6 +82,7 @@ pub fn run(options: Options) -> Result<(), StartError> {
         what: "fault points",
         source: io::Error::other(what),
     })?;
+    allocator::use_one_arena();
     let loaded = Config::load(&options.config)?;
     let logging = logging::start(&loaded.config);
     tell(&loaded);

@@ -3,6 +3,7 @@
 //! The control path is async (tokio): small messages, many waits. The bulk path, an image on its way, is blocking calls on threads: `outgoing::send`
 //! and `incoming`'s loading are where one becomes the other.
 
+mod allocator;
 mod audit;
 mod blocking;
 mod cancel;

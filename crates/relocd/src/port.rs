@@ -131,6 +131,7 @@ impl Connections {
         let sxp_limits = sxp::Limits {
             max_bytes: limits.max_message,
             max_depth: MAX_DEPTH,
+            ..sxp::Limits::default()
         };
         let conversation = Conversation::new(stream, sxp_limits);
         let Some(place) = self.waiting.take(limits.max_connections) else {
@@ -182,6 +183,7 @@ async fn question_only(host: &Arc<Host>, stream: TcpStream) {
     let limits = sxp::Limits {
         max_bytes: MAX_QUESTION,
         max_depth: 3,
+        ..sxp::Limits::default()
     };
     let mut conversation = Conversation::new(stream, limits);
     let Ok(value) = conversation.next_line(PROOF).await else {

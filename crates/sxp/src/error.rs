@@ -39,12 +39,18 @@ pub enum ReadErrorKind {
     /// Lists nested deeper than the limit.
     #[error("lists nested deeper than {0}")]
     TooDeep(usize),
+    /// A value of too many parts.
+    #[error("a value of more than {0} parts")]
+    TooMany(usize),
 }
 
 impl ReadError {
     /// Whether a limit was passed: whoever sends such things will go on.
     pub fn is_limit(&self) -> bool {
-        matches!(self.kind, ReadErrorKind::TooLong(_) | ReadErrorKind::TooDeep(_))
+        matches!(
+            self.kind,
+            ReadErrorKind::TooLong(_) | ReadErrorKind::TooDeep(_) | ReadErrorKind::TooMany(_)
+        )
     }
 }
 

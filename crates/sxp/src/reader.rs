@@ -15,6 +15,8 @@ pub struct Limits {
     pub max_bytes: usize,
     /// Lists within lists.
     pub max_depth: usize,
+    /// Atoms, strings and lists in one top-level value, and backslashes that are remembered: each takes some forty times what it takes as text.
+    pub max_parts: usize,
 }
 
 impl Default for Limits {
@@ -22,6 +24,7 @@ impl Default for Limits {
         Limits {
             max_bytes: 1 << 20,
             max_depth: 64,
+            max_parts: 1 << 15,
         }
     }
 }
@@ -79,6 +82,7 @@ pub struct Reader {
     state: State,
     here: Position,
     used: usize,
+    parts: usize,
     open: Vec<(Position, Vec<Spanned>)>,
     start: Position,
     token: Vec<u8>,
@@ -99,6 +103,7 @@ impl Reader {
             state: State::Between,
             here,
             used: 0,
+            parts: 0,
             open: Vec::new(),
             start: here,
             token: Vec::new(),
@@ -131,6 +136,9 @@ impl Reader {
             self.used += 1;
             if self.used > self.limits.max_bytes {
                 return Err(self.error(ReadErrorKind::TooLong(self.limits.max_bytes)));
+            }
+            if self.parts > self.limits.max_parts {
+                return Err(self.error(ReadErrorKind::TooMany(self.limits.max_parts)));
             }
             let value = self.byte(byte)?;
             self.advance(byte);
@@ -223,6 +231,7 @@ impl Reader {
                     }
                     Escape::Dropped => {
                         self.token.push(b'\\');
+                        self.parts += 1;
                         self.dropped.push(Position {
                             offset: self.here.offset - 1,
                             column: self.here.column.saturating_sub(1).max(1),
@@ -284,6 +293,7 @@ impl Reader {
                 if self.open.len() >= self.limits.max_depth {
                     return Err(self.error(ReadErrorKind::TooDeep(self.limits.max_depth)));
                 }
+                self.parts += 1;
                 self.open.push((self.here, Vec::new()));
             }
             b')' => {
@@ -314,6 +324,7 @@ impl Reader {
         let text = text_from_bytes(&self.token);
         self.token.clear();
         let dropped = std::mem::take(&mut self.dropped);
+        self.parts += 1;
         self.place(Spanned {
             position: self.start,
             kind: SpannedKind::Atom { text, quoted, dropped },
@@ -329,6 +340,7 @@ impl Reader {
             }
             None => {
                 self.used = 0;
+                self.parts = 0;
                 Some(value)
             }
         }

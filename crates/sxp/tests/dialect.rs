@@ -116,19 +116,35 @@ fn limits_hold_before_memory_is_taken() {
     let mut reader = Reader::new(Limits {
         max_bytes: 1000,
         max_depth: 10,
+        ..Limits::default()
     });
     let error = (0..).find_map(|_| reader.feed(&[b'a'; 64]).err()).unwrap();
     assert!(error.is_limit(), "{error}");
     let mut reader = Reader::new(Limits {
         max_bytes: 1000,
         max_depth: 10,
+        ..Limits::default()
     });
     let error = reader.feed(&[b'('; 10_000]).unwrap_err();
     assert_eq!(error.to_string(), "lists nested deeper than 10");
-    // The limit is for each value, not for the connection.
+    for many in [
+        "(a b c d e f g h i j)",
+        "('\\.\\.\\.\\.\\.\\.\\.\\.\\.\\.')",
+        "(()()()()()()()()()())",
+    ] {
+        let mut reader = Reader::new(Limits {
+            max_parts: 10,
+            ..Limits::default()
+        });
+        let error = reader.feed(many.as_bytes()).unwrap_err();
+        assert!(error.is_limit(), "{many}: {error}");
+        assert_eq!(error.to_string(), "a value of more than 10 parts");
+    }
+    // The limits are for each value, not for the connection.
     let mut reader = Reader::new(Limits {
         max_bytes: 8,
         max_depth: 1,
+        max_parts: 2,
     });
     for _ in 0..1000 {
         assert_eq!(reader.feed(b"(a)").unwrap().0, 3);

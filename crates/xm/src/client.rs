@@ -36,6 +36,8 @@ impl Connection {
         let limits = sxp::Limits {
             max_bytes: MAX_REPLY,
             max_depth: MAX_DEPTH,
+            // The daemon is not a stranger: a list of many domains has many parts.
+            max_parts: MAX_REPLY,
         };
         Ok(Connection {
             stream,

@@ -79,6 +79,7 @@ async fn read_request(stream: &mut UnixStream) -> Result<Request, Failure> {
     let limits = sxp::Limits {
         max_bytes: peer::control::MAX_REQUEST,
         max_depth: 32,
+        ..sxp::Limits::default()
     };
     let mut reader = sxp::Reader::new(limits);
     let mut buffer = [0; 4096];

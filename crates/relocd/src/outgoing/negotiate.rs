@@ -30,7 +30,7 @@ pub struct Ready {
 /// How a negotiation ends.
 pub enum Negotiated {
     /// The image may follow.
-    Ready(Ready),
+    Ready(Box<Ready>),
     /// A dry run: it would be taken.
     Admitted(Box<HostFacts>),
 }
@@ -66,10 +66,10 @@ pub async fn negotiate(
     match reply(&mut conversation, &order.host, limits.handshake + limits.handshake).await? {
         Reply::Ready => {
             fault::reached(&["out", "ready", "received"]).await;
-            Ok(Negotiated::Ready(Ready {
+            Ok(Negotiated::Ready(Box::new(Ready {
                 conversation,
                 peer: address.to_string(),
-            }))
+            })))
         }
         Reply::Admitted if order.dry_run => Ok(Negotiated::Admitted(Box::new(there))),
         Reply::Err(refused) => Err(failure::refused(&order.host, &refused)),

@@ -9,7 +9,10 @@ use std::{
 };
 
 use image::ImageError;
-use peer::{control::Failure, native::FrameSink};
+use peer::{
+    control::Failure,
+    native::{FrameSink, message::Reply},
+};
 use tokio::time::sleep;
 use toolstack::{Departed, Departure, Mode, Observer, Progress};
 
@@ -25,6 +28,9 @@ use crate::{
 /// How long the bulk path may take to notice a request to stop by itself, before its connection is shut.
 const NOTICE: Duration = Duration::from_secs(2);
 
+/// How long the destination may take to discard what has arrived.
+const GIVING_UP: Duration = Duration::from_secs(5);
+
 /// An image that has gone out whole.
 pub struct Sent {
     /// The domain, suspended.
@@ -39,17 +45,34 @@ pub struct Sent {
     pub wire_bytes: u64,
 }
 
+/// Why an image has not gone out whole.
+pub struct NotSent {
+    /// What happened.
+    pub failure: Failure,
+    /// Whether the destination has said that nothing is left of it there.
+    pub gave_up: bool,
+}
+
+impl From<Failure> for NotSent {
+    fn from(failure: Failure) -> NotSent {
+        NotSent {
+            failure,
+            gave_up: false,
+        }
+    }
+}
+
 /// Sends a domain's image.
 ///
 /// # Errors
-/// [`Failure`]; the domain runs on here.
+/// [`NotSent`]; the domain runs on here.
 pub async fn send(
     host: &Arc<Host>,
     relocation: &Arc<Relocation>,
     conversation: Conversation,
     domid: u32,
     mode: Mode,
-) -> Result<Sent, Failure> {
+) -> Result<Sent, NotSent> {
     let idle = host.limits().idle;
     let stream = conversation
         .into_blocking(idle)
@@ -90,9 +113,19 @@ pub async fn send(
     };
     let (departed, stream, progress, wire_bytes) = tokio::select! {
         copied = copying => copied,
-        () = pull_brake => return Err(failure::cancelled("stopped")),
+        () = pull_brake => return Err(failure::cancelled("stopped").into()),
     };
-    let departed = departed.map_err(|error| failure::toolstack(&error))?;
+    let departed = match departed {
+        Ok(departed) => departed,
+        Err(error) => {
+            let gave_up = give_up(stream).await;
+            let failure = failure::toolstack(&error);
+            return Err(NotSent {
+                gave_up: gave_up || failure::is_last_word(&failure),
+                failure,
+            });
+        }
+    };
     fault::reached(&["out", "finish", "sent"]).await;
     let suspended = Instant::now()
         .checked_sub(departed.suspended_for())
@@ -102,8 +135,8 @@ pub async fn send(
         Err(error) => {
             let failure = failure::internal(&error);
             return match blocking(move || departed.resume()).await {
-                Ok(()) => Err(failure),
-                Err(undone) => Err(failure::toolstack(&undone.error)),
+                Ok(()) => Err(failure.into()),
+                Err(undone) => Err(failure::toolstack(&undone.error).into()),
             };
         }
     };
@@ -114,6 +147,21 @@ pub async fn send(
         progress,
         wire_bytes,
     })
+}
+
+/// The destination has been told that nothing comes of it, and discards what it has: whoever tries again at once is not in the way of that. Whether it
+/// has confirmed that.
+async fn give_up(stream: std::net::TcpStream) -> bool {
+    match Conversation::from_blocking(stream, sxp::Limits::default()) {
+        Ok(conversation) => gives_up(conversation).await,
+        Err(_) => false,
+    }
+}
+
+/// Hangs up; whether the destination has confirmed that nothing is left there. Its refusal comes when it has discarded what had arrived.
+pub async fn gives_up(conversation: Conversation) -> bool {
+    let word = conversation.hang_up(GIVING_UP).await;
+    word.is_some_and(|word| matches!(Reply::parse(&word), Ok(Reply::Err(_))))
 }
 
 struct Watcher<'a> {
