@@ -37,7 +37,7 @@ use crate::{
     relocations::{Booked, lock},
 };
 use conclude::step;
-use send::{GIVING_UP, Sent};
+use send::{NotSent, Sent};
 
 /// What to do when the journal can't be written here.
 const MAKE_ROOM: &str = "make room in the state directory, or see to its disk, and try again";
@@ -185,10 +185,10 @@ impl Outgoing {
     }
 
     /// From the last page to the end.
-    async fn hand_over(&self, mut handoff: Handoff, sent: Result<Sent, Failure>) -> Result<Reply, Failure> {
+    async fn hand_over(&self, mut handoff: Handoff, sent: Result<Sent, NotSent>) -> Result<Reply, Failure> {
         let sent = match sent {
             Ok(sent) => sent,
-            Err(failure) => {
+            Err(NotSent { failure, gave_up }) => {
                 handoff.note(&failure.value);
                 // Mostly it runs on by itself. Where it could not be resumed it still stands, and is resumed with the decision, however often that takes.
                 let find = self.host.find_departed(self.config.uuid, self.booked.relocation.id);
@@ -197,7 +197,7 @@ impl Outgoing {
                     Ok(None) => {}
                     Err(error) => tracing::error!(%error, "the toolstack can't say whether the domain runs on"),
                 }
-                return Err(self.fail(handoff, failure).await);
+                return Err(self.fail(handoff, failure, async { gave_up }).await);
             }
         };
         handoff.departed(sent.departed);
@@ -209,9 +209,9 @@ impl Outgoing {
         self.booked.relocation.stage("loading");
         if let Err(failure) = self.await_loaded(&mut conversation).await {
             handoff.note(&failure.value);
-            let failure = self.fail(handoff, failure).await;
-            conversation.hang_up(GIVING_UP).await;
-            return Err(failure);
+            let gave_up = failure::is_last_word(&failure);
+            let gives_up = async { send::gives_up(conversation).await || gave_up };
+            return Err(self.fail(handoff, failure, gives_up).await);
         }
         self.booked.relocation.stage("committing");
         let (mut handoff, ask) = step(handoff, Event::Loaded).await;
@@ -284,19 +284,20 @@ impl Outgoing {
         }
     }
 
-    /// Before the commit: the domain runs on here.
-    async fn fail(&self, handoff: Handoff, failure: Failure) -> Failure {
+    /// Before the commit: the domain runs on here. `gives_up`: asked once it does, whether the destination has confirmed that nothing is left there.
+    async fn fail(&self, handoff: Handoff, failure: Failure, gives_up: impl Future<Output = bool>) -> Failure {
         let (handoff, ask) = step(handoff, Event::Failed).await;
         let ask = match ask {
             Ok(ask) => ask,
             Err(error) => return failure::internal(&error),
         };
-        let leftover = if failure::is_last_word(&failure) {
+        let concluded = self.conclude(handoff, ask).await;
+        let leftover = if gives_up.await {
             Leftover::None
         } else {
             Leftover::Harmless
         };
-        match self.conclude(handoff, ask).await {
+        match concluded {
             Ok(_) => failure.state(self.resumed(leftover)),
             Err(error) => error,
         }

@@ -9,7 +9,10 @@ use std::{
 };
 
 use image::ImageError;
-use peer::{control::Failure, native::FrameSink};
+use peer::{
+    control::Failure,
+    native::{FrameSink, message::Reply},
+};
 use tokio::time::sleep;
 use toolstack::{Departed, Observer, Progress};
 
@@ -26,7 +29,7 @@ use crate::{
 const NOTICE: Duration = Duration::from_secs(2);
 
 /// How long the destination may take to discard what has arrived.
-pub const GIVING_UP: Duration = Duration::from_secs(5);
+const GIVING_UP: Duration = Duration::from_secs(5);
 
 /// An image that has gone out whole.
 pub struct Sent {
@@ -42,16 +45,33 @@ pub struct Sent {
     pub wire_bytes: u64,
 }
 
+/// Why an image has not gone out whole.
+pub struct NotSent {
+    /// What happened.
+    pub failure: Failure,
+    /// Whether the destination has said that nothing is left of it there.
+    pub gave_up: bool,
+}
+
+impl From<Failure> for NotSent {
+    fn from(failure: Failure) -> NotSent {
+        NotSent {
+            failure,
+            gave_up: false,
+        }
+    }
+}
+
 /// Sends a domain's image.
 ///
 /// # Errors
-/// [`Failure`]; the domain runs on here.
+/// [`NotSent`]; the domain runs on here.
 pub async fn send(
     host: &Arc<Host>,
     relocation: &Arc<Relocation>,
     conversation: Conversation,
     depart: Depart,
-) -> Result<Sent, Failure> {
+) -> Result<Sent, NotSent> {
     let idle = host.limits().idle;
     let stream = conversation
         .into_blocking(idle)
@@ -86,13 +106,17 @@ pub async fn send(
     };
     let (departed, stream, progress, wire_bytes) = tokio::select! {
         copied = copying => copied,
-        () = pull_brake => return Err(failure::cancelled("stopped")),
+        () = pull_brake => return Err(failure::cancelled("stopped").into()),
     };
     let departed = match departed {
         Ok(departed) => departed,
         Err(error) => {
-            give_up(stream).await;
-            return Err(failure::toolstack(&error));
+            let gave_up = give_up(stream).await;
+            let failure = failure::toolstack(&error);
+            return Err(NotSent {
+                gave_up: gave_up || failure::is_last_word(&failure),
+                failure,
+            });
         }
     };
     fault::reached(&["out", "finish", "sent"]).await;
@@ -104,8 +128,8 @@ pub async fn send(
         Err(error) => {
             let failure = failure::internal(&error);
             return match blocking(move || departed.resume()).await {
-                Ok(()) => Err(failure),
-                Err(undone) => Err(failure::toolstack(&undone.error)),
+                Ok(()) => Err(failure.into()),
+                Err(undone) => Err(failure::toolstack(&undone.error).into()),
             };
         }
     };
@@ -118,11 +142,19 @@ pub async fn send(
     })
 }
 
-/// The destination has been told that nothing comes of it, and discards what it has: whoever tries again at once is not in the way of that.
-async fn give_up(stream: std::net::TcpStream) {
-    if let Ok(conversation) = Conversation::from_blocking(stream, sxp::Limits::default()) {
-        conversation.hang_up(GIVING_UP).await;
+/// The destination has been told that nothing comes of it, and discards what it has: whoever tries again at once is not in the way of that. Whether it
+/// has confirmed that.
+async fn give_up(stream: std::net::TcpStream) -> bool {
+    match Conversation::from_blocking(stream, sxp::Limits::default()) {
+        Ok(conversation) => gives_up(conversation).await,
+        Err(_) => false,
     }
+}
+
+/// Hangs up; whether the destination has confirmed that nothing is left there. Its refusal comes when it has discarded what had arrived.
+pub async fn gives_up(conversation: Conversation) -> bool {
+    let word = conversation.hang_up(GIVING_UP).await;
+    word.is_some_and(|word| matches!(Reply::parse(&word), Ok(Reply::Err(_))))
 }
 
 struct Watcher<'a> {
