@@ -51,6 +51,8 @@ pub struct Host {
     namespace: Option<String>,
     /// Its fault points.
     faults: String,
+    /// What runs its domains.
+    toolstack: &'static str,
 }
 
 impl Host {
@@ -77,9 +79,21 @@ impl Host {
             extra: extra.to_owned(),
             namespace: None,
             faults: String::new(),
+            toolstack: "embedded",
         };
         host.configure(extra);
         host
+    }
+
+    /// Makes it a host of Xen's, with a stand-in for `xl`. Not started yet.
+    pub fn on_xen(mut self) -> Host {
+        self.toolstack = "xl";
+        fs::copy(
+            concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/support/xl"),
+            self.path("xl"),
+        )
+        .unwrap();
+        self
     }
 
     pub fn configure(&self, extra: &str) {
@@ -96,11 +110,14 @@ impl Host {
 
     fn command(&self) -> Command {
         let mut command = lives::inside(self.namespace.as_deref(), RELOCD);
+        let path = std::env::var("PATH").unwrap_or_default();
         command
+            // Where xl is, if it is a host of Xen's.
+            .env("PATH", format!("{}:{path}", self.directory.path().display()))
             .env("RELOCD_FAULT", &self.faults)
             .arg("--config")
             .arg(self.path("xend-config.sxp"))
-            .args(["--toolstack", "embedded", "--state-dir"])
+            .args(["--toolstack", self.toolstack, "--state-dir"])
             .arg(self.path("state"))
             .arg("--control")
             .arg(self.path("control"))

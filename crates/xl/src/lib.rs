@@ -1,0 +1,39 @@
+//! The toolstack of real Xen guests, PV, PVH and HVM: it drives Xen's own program `xl`, and links nothing of Xen.
+//!
+//! | module | |
+//! |---|---|
+//! | `program` | runs `xl`: bounded in time, its words kept, its process group ended with it |
+//! | `pipe` | pipes whose other end may hang |
+//! | `info`, `list`, `json`, `text` | what `xl` prints and reads, understood and written; pure |
+//! | `names` | what a domain is called while it relocates |
+//! | `host` | the commands on domains, each checked by what `xl list` says afterwards |
+//! | `arrive`, `depart`, `decide` | images and `xl restore`, `xl save`; and what comes after them |
+//! | `console` | `xl console` on a terminal of its own |
+//!
+//! # What holds a relocation's identity
+//!
+//! Nothing of relocd's own: the domain's name does, in Xen's own store. A domain that departs is called `migrating-RELOCATION-NAME` from before the first
+//! byte until the decision, one that arrives `arriving-RELOCATION-NAME` from its making until it runs. So whatever dies, the domain itself tells to which
+//! relocation it belongs, and nobody takes it for another one. `xm list` shows the names without the identity.
+//!
+//! # Which xl
+//!
+//! `xl` is looked for along `PATH`, as an operator's shell does it. Debian's and other packages put a wrapper there that picks the version that fits the hypervisor.
+//! What is said here of `xl`'s behaviour was seen with Xen 4.17 and 4.20, or read in their source.
+
+mod arrive;
+mod console;
+mod decide;
+mod depart;
+mod host;
+mod info;
+mod json;
+mod list;
+mod names;
+mod pipe;
+mod program;
+mod running;
+mod text;
+mod toolstack;
+
+pub use crate::toolstack::Xl;
