@@ -1,38 +1,48 @@
 //! Files that describe a domain: `key = value`, as for xend's `xm` and for `xl`.
+//!
+//! The syntax is a small part of Python's, of which xl's is a part (4.2 to today). A domain of the embedded toolstack has the first keys of the list only; Xen's
+//! guests have everything that [`DomainConfig`](crate::DomainConfig) holds, in xl's words: what [`DomainConfig::to_xl`](crate::DomainConfig::to_xl) writes is
+//! read back as it was.
 
 mod devices;
+mod disk;
 mod settings;
 mod syntax;
+mod xen;
 
-use domain::{Action, DomainConfig, GuestKind};
 use uuid::Uuid;
+
+use crate::{Action, DomainConfig, GuestKind};
 
 use settings::{Origin, Settings};
 
 /// Bytes of a file at most.
-pub(crate) const MAX_FILE: usize = 1 << 20;
+pub const MAX_FILE: usize = 1 << 20;
 
 /// What a file says.
 #[derive(Debug)]
-pub(crate) struct Loaded {
+pub struct Loaded {
     /// The domain.
-    pub(crate) config: DomainConfig,
+    pub config: DomainConfig,
     /// What does not act as its author may think.
-    pub(crate) warnings: Vec<String>,
+    pub warnings: Vec<String>,
 }
 
 /// What is wrong, and where: `web.cfg:3:5`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{at}: {what}")]
-pub(crate) struct ConfigFileError {
+pub struct ConfigFileError {
     /// Where.
-    pub(crate) at: String,
+    pub at: String,
     /// What.
-    pub(crate) what: String,
+    pub what: String,
 }
 
 /// Reads a file's bytes, with settings of the command line (`key=value`) that replace those of the file. `name`: what to call the file.
-pub(crate) fn load(name: &str, bytes: &[u8], overrides: &[String]) -> Result<Loaded, ConfigFileError> {
+///
+/// # Errors
+/// The first mistake, and where it stands.
+pub fn load(name: &str, bytes: &[u8], overrides: &[String]) -> Result<Loaded, ConfigFileError> {
     if bytes.len() > MAX_FILE {
         let what = format!("more than {MAX_FILE} bytes: this is no domain's configuration");
         return Err(ConfigFileError {
@@ -116,7 +126,9 @@ fn domain(file: &str, settings: &mut Settings) -> Result<DomainConfig, ConfigFil
     if let Some((vcpus, _)) = settings.number("vcpus", 1, u64::from(DomainConfig::MAX_VCPUS))? {
         config.vcpus = u32::try_from(vcpus).unwrap_or(DomainConfig::MAX_VCPUS);
     }
-    if let Some((ramdisk, at)) = settings.text("ramdisk")?.filter(|(ramdisk, _)| !ramdisk.is_empty()) {
+    if kind == GuestKind::Embedded
+        && let Some((ramdisk, at)) = settings.text("ramdisk")?.filter(|(ramdisk, _)| !ramdisk.is_empty())
+    {
         let warning = format!(
             "{}: ramdisk: relocd does not load '{ramdisk}'; the kernel must do without it",
             at.place()
@@ -134,7 +146,10 @@ fn domain(file: &str, settings: &mut Settings) -> Result<DomainConfig, ConfigFil
     for (text, at) in settings.list("disk")? {
         config
             .vbds
-            .push(devices::disk(&text).map_err(|(found, expected)| at.wrong("disk", &found, expected))?);
+            .push(disk::disk(&text).map_err(|(found, expected)| at.wrong("disk", &found, expected))?);
+    }
+    if kind != GuestKind::Embedded {
+        xen::read(settings, &mut config)?;
     }
     Ok(config)
 }

@@ -186,10 +186,12 @@ impl<'a> Cursor<'a> {
         match self.peek() {
             None => self.error(format!("the file ends; expected {expected}")),
             Some('\n') => self.error(format!("the line ends; expected {expected}")),
-            Some(c) => self.error(format!(
-                "found '{}', expected {expected}",
-                crate::render::escape(&c.to_string())
-            )),
+            // The text may come from anywhere: nothing that acts on a terminal.
+            Some(c) if c.is_ascii_control() => {
+                self.error(format!("found '\\x{:02x}', expected {expected}", u32::from(c)))
+            }
+            Some(c) if c.is_control() => self.error(format!("found '{}', expected {expected}", c.escape_unicode())),
+            Some(c) => self.error(format!("found '{c}', expected {expected}")),
         }
     }
 

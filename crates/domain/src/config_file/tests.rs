@@ -1,7 +1,7 @@
-use domain::Vif;
 use proptest::prelude::*;
 
 use super::*;
+use crate::Vif;
 
 fn read(text: &str) -> Result<Loaded, ConfigFileError> {
     load("web.cfg", text.as_bytes(), &[])
@@ -41,7 +41,7 @@ on_crash = "coredump-restart"
     assert_eq!(config.extra.as_deref(), Some("console=hvc0 say=\"it's\"!A \\d"));
     assert_eq!(config.uuid.to_string(), "4e2b4a1c-5f0e-4c7b-9d3f-0a1b2c3d4e5f");
     assert_eq!(config.vifs[0].mac.as_deref(), Some("00:16:3e:00:00:01"));
-    assert_eq!(config.vifs[0].other, [("model".to_owned(), "e1000".to_owned())]);
+    assert_eq!(config.vifs[0].model.as_deref(), Some("e1000"));
     assert_eq!(config.vifs[1], Vif::default());
     assert_eq!(config.vbds[0].backing.as_deref(), Some("phy:/dev/vg0/web"));
     assert_eq!(
@@ -126,7 +126,7 @@ fn warnings_name_the_line() {
             "web.cfg:5:1: name is set in line 1 already; this one counts",
             "web.cfg:6:8: maxmem: 1 MiB is less than memory; it becomes 64",
             "web.cfg:7:9: ramdisk: relocd does not load '/i'; the kernel must do without it",
-            "web.cfg:3:1: vnc is not known and has no effect",
+            "web.cfg:3:1: vnc has no effect on this kind of guest",
             "web.cfg:4:3: memroy is not known and has no effect; is it memory?",
         ]
     );

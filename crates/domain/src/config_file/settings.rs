@@ -8,7 +8,8 @@ use super::{
 };
 
 /// Every key that acts.
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 70] = [
+    // Of every domain.
     "name",
     "memory",
     "maxmem",
@@ -24,6 +25,62 @@ const KEYS: [&str; 15] = [
     "on_crash",
     "type",
     "builder",
+    // Of Xen's guests.
+    "maxvcpus",
+    "cpus",
+    "cpu_weight",
+    "cpu_cap",
+    "cap",
+    "pool",
+    "seclabel",
+    "shadow_memory",
+    "bootloader",
+    "bootloader_args",
+    "cmdline",
+    "root",
+    "localtime",
+    "rtc_timeoffset",
+    "tsc_mode",
+    "nomigrate",
+    "pci_msitranslate",
+    "pci_power_mgmt",
+    "cpuid",
+    "device_model_version",
+    "bios",
+    "firmware",
+    "timer_mode",
+    "videoram",
+    "boot",
+    "serial",
+    "soundhw",
+    "usbdevice",
+    "pae",
+    "acpi",
+    "apic",
+    "hpet",
+    "viridian",
+    "hap",
+    "oos",
+    "nestedhvm",
+    "stdvga",
+    "vpt_align",
+    "xen_platform_pci",
+    "usb",
+    "nographic",
+    "gfx_passthru",
+    "vnc",
+    "vnclisten",
+    "vncdisplay",
+    "vncunused",
+    "vncpasswd",
+    "sdl",
+    "opengl",
+    "keymap",
+    "vfb",
+    "pci",
+    "vtpm",
+    "ioports",
+    "irqs",
 ];
 
 /// Where text comes from.
@@ -163,6 +220,48 @@ impl Settings {
         }
     }
 
+    /// On or off: a number, as for xl, or Python's words.
+    pub(crate) fn switch(&mut self, key: &str) -> Result<Option<bool>, ConfigFileError> {
+        match self.take(key) {
+            None => Ok(None),
+            Some((Value::Bool(on), _)) => Ok(Some(on)),
+            Some((Value::Number(number), _)) => Ok(Some(number != 0)),
+            Some((Value::Text(text), at)) => match text.trim().parse::<i64>() {
+                Ok(number) => Ok(Some(number != 0)),
+                Err(_) => Err(at.wrong(key, &text, "1 or 0")),
+            },
+            Some((value, at)) => Err(at.wrong(key, name(&value), "1 or 0")),
+        }
+    }
+
+    /// Text that `read` understands, or one of its numbers.
+    pub(crate) fn read<T>(
+        &mut self,
+        key: &str,
+        expected: &str,
+        read: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>, ConfigFileError> {
+        let Some((text, at)) = self.text(key)?.filter(|(text, _)| !text.is_empty()) else {
+            return Ok(None);
+        };
+        match read(text.trim()) {
+            Some(value) => Ok(Some(value)),
+            None => Err(at.wrong(key, &text, expected)),
+        }
+    }
+
+    /// Text that is not empty.
+    pub(crate) fn filled(&mut self, key: &str) -> Result<Option<String>, ConfigFileError> {
+        let text = self.text(key)?.map(|(text, _)| text);
+        Ok(text.filter(|text| !text.is_empty()))
+    }
+
+    /// Whether a key is a list.
+    pub(crate) fn is_list(&self, key: &str) -> bool {
+        let setting = self.open.get(key).map(|(_, setting)| &setting.item.value);
+        matches!(setting, Some(Value::List(_)))
+    }
+
     /// A list of text; text alone is a list of one.
     pub(crate) fn list(&mut self, key: &str) -> Result<Vec<(String, At)>, ConfigFileError> {
         let Some((value, at)) = self.take(key) else {
@@ -184,6 +283,8 @@ impl Settings {
             };
             match item.value {
                 Value::Text(text) => Ok((text, at)),
+                // xl takes irqs = [ 5 ].
+                Value::Number(number) if key == "irqs" => Ok((number.to_string(), at)),
                 other => Err(at.wrong(key, name(&other), "text in quotes")),
             }
         };
@@ -195,14 +296,18 @@ impl Settings {
         let mut rest: Vec<_> = std::mem::take(&mut self.open).into_iter().collect();
         rest.sort_by_key(|(_, (_, setting))| (setting.place.line, setting.place.column));
         for (key, (origin, setting)) in rest {
+            let place = origin.at(setting.place).place();
+            if KEYS.contains(&key.as_str()) {
+                self.warnings
+                    .push(format!("{place}: {key} has no effect on this kind of guest"));
+                continue;
+            }
             let near = KEYS
                 .iter()
                 .find(|known| strsim::damerau_levenshtein(known, &key) <= key.len() / 3);
             let hint = near.map(|near| format!("; is it {near}?")).unwrap_or_default();
-            self.warnings.push(format!(
-                "{}: {key} is not known and has no effect{hint}",
-                origin.at(setting.place).place()
-            ));
+            self.warnings
+                .push(format!("{place}: {key} is not known and has no effect{hint}"));
         }
     }
 }
