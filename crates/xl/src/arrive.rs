@@ -27,7 +27,6 @@ use crate::{
     names::{MAX_NAME, Name},
     pipe::Timed,
     program::Running,
-    text,
 };
 
 /// How long xl may leave the pipe full. It makes the domain and frees memory for it first.
@@ -189,8 +188,14 @@ fn feed(
     let config = match carried {
         Some(json) => SaveConfig::Json(json),
         None => {
-            let text = text::config(config, name).map_err(|what| Fed::Source(ToolstackError::Config(what)))?;
-            SaveConfig::Text(text.into_bytes())
+            let renamed = DomainConfig {
+                name: name.to_owned(),
+                ..config.clone()
+            };
+            let text = renamed
+                .to_xl()
+                .map_err(|error| Fed::Source(ToolstackError::Config(error.to_string())))?;
+            SaveConfig::Text(text)
         }
     };
     let header = SaveHeader {

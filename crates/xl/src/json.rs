@@ -2,7 +2,7 @@
 //!
 //! Facts from what Xen 4.17 prints and from the types of libxl (`libxl_types.idl`): a field that has its default is often absent.
 
-use domain::{Action, DomainConfig, GuestKind, Vbd, Vif};
+use domain::{Action, DomainConfig, GuestKind, TSC_MODES, Vbd, Vif};
 use serde_json::Value;
 use toolstack::DomainId;
 use uuid::Uuid;
@@ -29,7 +29,7 @@ pub(crate) fn config(value: &Value) -> Result<DomainConfig, String> {
     let create = value.get("c_info").ok_or("c_info is missing")?;
     let build = value.get("b_info").ok_or("b_info is missing")?;
     let name = text(create, "name").ok_or("c_info.name is missing")?;
-    if name.is_empty() || name.len() > DomainConfig::MAX_NAME || name.chars().any(|c| c.is_control() || c == '/') {
+    if !DomainConfig::is_name(&name) {
         return Err(format!("a domain can't have the name {name:?}"));
     }
     let uuid = text(create, "uuid").ok_or("c_info.uuid is missing")?;
@@ -55,6 +55,16 @@ pub(crate) fn config(value: &Value) -> Result<DomainConfig, String> {
     let image = |key: &str| text(build, key).or_else(|| text(build.get("type.pv").or(build.get("u"))?, key));
     config.kernel = image("kernel");
     config.extra = image("cmdline");
+    config.ramdisk = image("ramdisk");
+    config.bootloader = image("bootloader");
+    config.bootloader_args = list(build, "bootloader_args")
+        .filter_map(Value::as_str)
+        .map(str::to_owned)
+        .collect();
+    config.shadow_memory_mib = number(build, "shadow_memkb").map(|kib| kib / 1024);
+    let index = |word: &str| TSC_MODES.iter().position(|mode| *mode == word);
+    let tsc_mode = text(build, "tsc_mode").and_then(|word| index(&word));
+    config.platform.tsc_mode = tsc_mode.and_then(|index| u8::try_from(index).ok());
     action(value, "on_poweroff", &mut config.on_poweroff);
     action(value, "on_reboot", &mut config.on_reboot);
     action(value, "on_crash", &mut config.on_crash);
@@ -93,6 +103,8 @@ fn vif(nic: &Value) -> Vif {
         bridge: text(nic, "bridge"),
         ip: text(nic, "ip"),
         script: text(nic, "script"),
+        model: text(nic, "model"),
+        host_name: text(nic, "ifname"),
         ..Vif::default()
     }
 }
@@ -161,6 +173,7 @@ mod tests {
             (config.on_poweroff, config.on_crash),
             (Action::Destroy, Action::Preserve)
         );
+        assert_eq!(config.ramdisk.as_deref(), Some("/guest/gi.img"));
         assert_eq!(config.vifs[0].mac.as_deref(), Some("00:16:3e:77:00:10"));
         assert_eq!(config.bridges(), ["xenbr0"]);
         assert_eq!(find(SEEN.as_bytes(), 17), Ok(None));
@@ -169,6 +182,7 @@ mod tests {
     #[test]
     fn disks_and_actions() {
         let mut value = seen();
+        value["b_info"]["tsc_mode"] = "native".into();
         value["on_crash"] = "restart_rename".into();
         value["on_poweroff"] = "coredump_destroy".into();
         value["disks"] = serde_json::from_str(
@@ -180,6 +194,7 @@ mod tests {
         )
         .unwrap();
         let config = config(&value).unwrap();
+        assert_eq!(config.platform.tsc_mode, Some(2));
         assert_eq!(
             (config.on_crash, config.on_poweroff),
             (Action::RenameRestart, Action::CoredumpDestroy)

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `program` | runs `xl`: bounded in time, its words kept, its process group ended with it |
 //! | `pipe` | pipes whose other end may hang |
-//! | `info`, `list`, `json`, `text` | what `xl` prints and reads, understood and written; pure |
+//! | `info`, `list`, `json` | what `xl` prints, understood; pure |
 //! | `names` | what a domain is called while it relocates |
 //! | `host` | the commands on domains, each checked by what `xl list` says afterwards |
 //! | `arrive`, `depart`, `decide` | images and `xl restore`, `xl save`; and what comes after them |
@@ -33,7 +33,6 @@ mod names;
 mod pipe;
 mod program;
 mod running;
-mod text;
 mod toolstack;
 
 pub use crate::toolstack::Xl;

@@ -26,7 +26,6 @@ use crate::{
     list::Row,
     names::Name,
     program::Program,
-    text,
 };
 
 /// How long xl may take to create a domain: memory is freed, a device model started, scripts run.
@@ -67,7 +66,7 @@ impl Xl {
             .find(|row| is(&row.name) && !row.flags.dying))
     }
 
-    fn create_from(&self, text: &str, uuid: Uuid) -> Result<()> {
+    fn create_from(&self, text: &[u8], uuid: Uuid) -> Result<()> {
         let path = self.host.directory.join(format!("create-{uuid}.cfg"));
         let io = |error| ToolstackError::io(path.display().to_string())(error);
         // xl wants a regular file, and whatever is in it is the operator's own business.
@@ -78,7 +77,7 @@ impl Xl {
             .mode(0o600)
             .open(&path)
             .map_err(io)?;
-        file.write_all(text.as_bytes()).map_err(io)?;
+        file.write_all(text).map_err(io)?;
         drop(file);
         let created = self.host.program.run(&["create", &path.to_string_lossy()], CREATING);
         let _ = fs::remove_file(&path);
@@ -150,7 +149,9 @@ impl Toolstack for Xl {
     }
 
     fn create(&self, config: &DomainConfig) -> Result<DomainId> {
-        let text = text::config(config, &config.name).map_err(ToolstackError::Config)?;
+        let text = config
+            .to_xl()
+            .map_err(|error| ToolstackError::Config(error.to_string()))?;
         let _building = self.host.build()?;
         let before = self.host.list()?;
         if let Some(row) = before.iter().find(|row| row.name.own() == config.name) {
