@@ -64,7 +64,9 @@ pub fn open(choice: Choice, config: &Config, state_directory: &Path) -> Result<A
 }
 
 fn xl(settings: &Settings) -> Result<Arc<dyn Toolstack>, ToolstackError> {
-    Ok(Arc::new(Xl::new(settings, "xl".into())?))
+    // This very program, by a path that other processes understand as well.
+    let helper = format!("/proc/{}/exe", std::process::id());
+    Ok(Arc::new(Xl::new(settings, "xl".into(), helper.into())?))
 }
 
 fn unsupported(toolstack: &'static str) -> Result<Arc<dyn Toolstack>, ToolstackError> {

@@ -8,7 +8,7 @@ use std::{
 use toolstack::{Arrived, Departed, DomainId, Result, ToolstackError, Undone};
 use uuid::Uuid;
 
-use crate::{host::Host, names::Name};
+use crate::{host::Host, names::Name, running::Held};
 
 /// A domain that is complete here and has not run.
 pub(crate) struct ArrivedDomain {
@@ -75,6 +75,8 @@ pub(crate) struct DepartedDomain {
     id: DomainId,
     own: String,
     suspended: Instant,
+    /// The `xl migrate` that has it.
+    held: Option<Held>,
 }
 
 impl DepartedDomain {
@@ -85,6 +87,15 @@ impl DepartedDomain {
             id,
             own,
             suspended,
+            held: None,
+        }
+    }
+
+    /// One that an `xl migrate` has.
+    pub(crate) fn held(host: Arc<Host>, id: DomainId, own: String, suspended: Instant, held: Held) -> DepartedDomain {
+        DepartedDomain {
+            held: Some(held),
+            ..DepartedDomain::new(host, id, own, suspended)
         }
     }
 }
@@ -98,14 +109,21 @@ impl Departed for DepartedDomain {
         self.suspended.elapsed()
     }
 
-    fn resume(self: Box<Self>) -> std::result::Result<(), Undone<dyn Departed>> {
+    fn resume(mut self: Box<Self>) -> std::result::Result<(), Undone<dyn Departed>> {
+        if let Some(held) = self.held.take() {
+            held.release();
+        }
         match self.host.carry_on(self.id, &self.own) {
             Ok(()) => Ok(()),
             Err(error) => Err(Undone { error, domain: self }),
         }
     }
 
-    fn destroy(self: Box<Self>) -> std::result::Result<(), Undone<dyn Departed>> {
+    fn destroy(mut self: Box<Self>) -> std::result::Result<(), Undone<dyn Departed>> {
+        // First, so that nobody lets the domain run on, and nobody holds its memory.
+        if let Some(held) = self.held.take() {
+            held.end();
+        }
         match self.host.destroy(self.id) {
             Ok(()) => Ok(()),
             Err(error) => Err(Undone { error, domain: self }),

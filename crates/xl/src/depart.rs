@@ -1,12 +1,14 @@
-//! A domain's image goes out, offline: `xl save` writes it into a pipe.
+//! A domain's image goes out, offline: `xl save` writes it into a pipe. And what [`live`](crate::live) shares with that.
 //!
 //! With `-p` xl leaves the domain paused once it has been saved: whatever dies then, it stays so until somebody decides. `-c` would let it run on before the
 //! other host has decided, and without either it would be gone.
 
 use std::{
     io::Read,
-    process::{ChildStdout, Stdio},
+    os::fd::AsFd,
+    process::Stdio,
     sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -16,7 +18,7 @@ use image::{
     save::{SaveConfig, SaveHeader, SaveImage},
     v2::V2Reader,
 };
-use toolstack::{Departed, Departure, DomainState, Observer, Progress, Result, ToolstackError};
+use toolstack::{Departed, Departure, DomainId, DomainState, Observer, Progress, Result, ToolstackError};
 
 use crate::{
     decide::DepartedDomain,
@@ -27,7 +29,7 @@ use crate::{
 };
 
 /// How long xl may be silent. The guest has 60 s to suspend itself before libxl gives up and lets it run on.
-const SILENCE: Duration = Duration::from_secs(90);
+pub(crate) const SILENCE: Duration = Duration::from_secs(90);
 /// How long xl may take once all is written, or once its pipe is broken: until the domain is paused, or runs on.
 const ENDING: Duration = Duration::from_secs(60);
 
@@ -41,12 +43,15 @@ pub(crate) fn offline(
     let own = take(host, departure)?;
     match save(host, departure, image, observer) {
         Ok(suspended) => Ok(Box::new(DepartedDomain::new(Arc::clone(host), id, own, suspended))),
-        Err(error) => match host.carry_on(id, &own) {
-            Ok(()) => Err(error),
-            Err(undone) => Err(ToolstackError::Failed(format!(
-                "{error}; and then the domain could not be resumed: {undone}"
-            ))),
-        },
+        Err(error) => Err(undo(host, id, &own, error)),
+    }
+}
+
+/// A departure has failed: the domain runs on. What to tell.
+pub(crate) fn undo(host: &Host, id: DomainId, own: &str, error: ToolstackError) -> ToolstackError {
+    match host.carry_on(id, own) {
+        Ok(()) => error,
+        Err(undone) => ToolstackError::Failed(format!("{error}; and then the domain could not be resumed: {undone}")),
     }
 }
 
@@ -109,8 +114,8 @@ fn save(
     Ok(pump.suspended.unwrap_or_else(Instant::now))
 }
 
-/// From a pipe of `xl save` into the sink. The pipe is closed at the end.
-fn read(mut pipe: Timed<ChildStdout>, pump: &mut Pump<'_>) -> std::result::Result<(), Pumped> {
+/// From a pipe of xl's into the sink. The pipe is closed at the end.
+pub(crate) fn read<P: AsFd + Read>(mut pipe: Timed<P>, pump: &mut Pump<'_>) -> std::result::Result<(), Pumped> {
     let config = header(&mut pipe).map_err(Pumped::Xl)?;
     pump.all(&mut V2Reader::new(pipe), &config)
 }
@@ -124,7 +129,7 @@ pub(crate) enum Pumped {
 }
 
 /// Waits for xl's end; what went wrong, if anything did.
-fn end(running: &mut Running, pumped: std::result::Result<(), Pumped>) -> Result<()> {
+pub(crate) fn end(running: &mut Running, pumped: std::result::Result<(), Pumped>) -> Result<()> {
     match pumped {
         Ok(()) => running.finish(ENDING),
         Err(Pumped::Sink(error)) => {
@@ -144,7 +149,7 @@ fn end(running: &mut Running, pumped: std::result::Result<(), Pumped>) -> Result
 }
 
 /// The configuration in front of the image.
-pub(crate) fn header(pipe: &mut impl Read) -> std::result::Result<Vec<u8>, ImageError> {
+fn header(pipe: &mut impl Read) -> std::result::Result<Vec<u8>, ImageError> {
     let header = SaveHeader::read(pipe)?;
     match (header.image, header.config) {
         (SaveImage::V2, SaveConfig::Json(config)) => Ok(config),
@@ -160,8 +165,13 @@ pub(crate) struct Pump<'a> {
     observer: &'a mut dyn Observer,
     progress: Progress,
     begun: Instant,
-    /// When the image began: an offline one is of a domain that has suspended itself before.
+    /// Since when the domain stands still. An offline image begins after that, and of a live one the last round does.
     pub(crate) suspended: Option<Instant>,
+    is_live: bool,
+    /// Bytes per second at most.
+    bandwidth: Option<u64>,
+    /// The last page: in a round they rise.
+    pfn: u64,
     entries: Vec<PageEntry>,
     data: Vec<u8>,
 }
@@ -178,8 +188,24 @@ impl<'a> Pump<'a> {
             },
             begun: Instant::now(),
             suspended: None,
+            is_live: false,
+            bandwidth: None,
+            pfn: 0,
             entries: Vec::new(),
             data: Vec::new(),
+        }
+    }
+
+    pub(crate) fn live(
+        image: &'a mut dyn ImageSink,
+        observer: &'a mut dyn Observer,
+        pages: u64,
+        bandwidth: Option<u64>,
+    ) -> Pump<'a> {
+        Pump {
+            is_live: true,
+            bandwidth,
+            ..Pump::new(image, observer, pages)
         }
     }
 
@@ -198,7 +224,7 @@ impl<'a> Pump<'a> {
         match item {
             Item::Start(_) => {
                 self.suspended = Some(Instant::now());
-                self.progress.suspended = true;
+                self.progress.suspended = !self.is_live;
                 self.image.put(item)?;
                 self.image.put(Item::Record {
                     kind: RecordType::XL_CONFIG,
@@ -210,8 +236,22 @@ impl<'a> Pump<'a> {
         }
     }
 
+    /// xl tells nothing of its rounds, but they can be seen.
+    fn round(&mut self, batch: &PageBatch<'_>) {
+        let (Some(first), Some(last)) = (batch.entries.first(), batch.entries.last()) else {
+            return;
+        };
+        if self.is_live && first.pfn <= self.pfn && self.progress.pages_sent > 0 {
+            self.progress.round += 1;
+            (self.progress.round_done, self.progress.round_total) = (0, 0);
+            self.suspended = Some(Instant::now());
+        }
+        self.pfn = last.pfn;
+    }
+
     /// xl sends every page in full; pages of zeros need not travel.
     fn pages(&mut self, batch: &PageBatch<'_>) -> std::result::Result<(), ImageError> {
+        self.round(batch);
         let is_zero = |page: &[u8]| page.iter().all(|byte| *byte == 0);
         let zeros = batch.pages().filter(|(_, page)| page.is_some_and(is_zero)).count();
         if zeros == 0 {
@@ -247,6 +287,31 @@ impl<'a> Pump<'a> {
         let seconds = self.begun.elapsed().as_secs_f64().max(1e-3);
         let bytes = (progress.pages_sent - progress.zero_pages) * PAGE_SIZE as u64;
         progress.rate = (bytes as f64 / seconds) as u64;
-        self.observer.progress(progress)
+        self.observer.progress(progress)?;
+        if let Some(most) = self.bandwidth {
+            // xl waits with us: its pipe is full.
+            thread::sleep(ahead(bytes, most, self.begun.elapsed()).min(SILENCE / 9));
+        }
+        Ok(())
+    }
+}
+
+/// How long to wait so that `bytes` since the start, `elapsed` ago, are no more than `most` per second.
+fn ahead(bytes: u64, most: u64, elapsed: Duration) -> Duration {
+    let due = Duration::try_from_secs_f64(bytes as f64 / most.max(1) as f64);
+    due.unwrap_or(SILENCE).saturating_sub(elapsed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bandwidth_is_kept_to() {
+        let second = Duration::from_secs(1);
+        assert_eq!(ahead(3_000_000, 1_000_000, second), 2 * second);
+        assert_eq!(ahead(1_000_000, 1_000_000, second), Duration::ZERO);
+        assert_eq!(ahead(0, 0, Duration::ZERO), Duration::ZERO);
+        assert_eq!(ahead(u64::MAX, 0, Duration::ZERO), SILENCE);
     }
 }

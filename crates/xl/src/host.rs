@@ -35,15 +35,18 @@ pub(crate) struct Host {
     pub(crate) program: Program,
     pub(crate) groups: Groups,
     pub(crate) directory: PathBuf,
+    /// What becomes a process of [`crate::transport`].
+    pub(crate) helper: PathBuf,
     building: Mutex<()>,
 }
 
 impl Host {
-    pub(crate) fn new(program: Program, directory: PathBuf) -> Result<Host> {
+    pub(crate) fn new(program: Program, helper: PathBuf, directory: PathBuf) -> Result<Host> {
         Ok(Host {
             program,
             groups: Groups::open(directory.join("processes"))?,
             directory,
+            helper,
             building: Mutex::new(()),
         })
     }

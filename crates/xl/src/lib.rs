@@ -7,7 +7,8 @@
 //! | `info`, `list`, `json` | what `xl` prints, understood; pure |
 //! | `names` | what a domain is called while it relocates |
 //! | `host` | the commands on domains, each checked by what `xl list` says afterwards |
-//! | `arrive`, `depart`, `decide` | images and `xl restore`, `xl save`; and what comes after them |
+//! | `arrive`, `depart`, `live`, `decide` | images and `xl restore`, `xl save`, `xl migrate`; and what comes after them |
+//! | `transport`, `running` | the processes that outlive a daemon, and how the next one finds them |
 //! | `console` | `xl console` on a terminal of its own |
 //!
 //! # What holds a relocation's identity
@@ -29,10 +30,15 @@ mod host;
 mod info;
 mod json;
 mod list;
+mod live;
 mod names;
 mod pipe;
 mod program;
 mod running;
 mod toolstack;
+mod transport;
 
-pub use crate::toolstack::Xl;
+pub use crate::{
+    toolstack::Xl,
+    transport::{TRANSPORT_COMMAND, transport_main},
+};

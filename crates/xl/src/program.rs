@@ -7,7 +7,7 @@ use std::{
     ffi::OsString,
     io::{self, Read},
     os::unix::{ffi::OsStringExt, process::CommandExt},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Condvar, Mutex, PoisonError},
     thread,
@@ -20,6 +20,8 @@ use nix::{
     unistd::Pid,
 };
 use toolstack::{Result, ToolstackError};
+
+use crate::transport::{HOLD, TRANSPORT_COMMAND};
 
 /// Time for a command that only asks or tells something.
 pub(crate) const QUICK: Duration = Duration::from_secs(30);
@@ -59,9 +61,22 @@ impl Program {
 
     /// Starts it. Its complaints go to the log, and into the error if it fails.
     pub(crate) fn start(&self, arguments: &[&str], stdin: Stdio, stdout: Stdio) -> Result<Running> {
+        let mut command = Command::new(&self.path);
+        command.stdin(stdin).stdout(stdout).process_group(0);
+        self.spawn(command, arguments)
+    }
+
+    /// Starts it in a session of its own, which `helper` makes.
+    pub(crate) fn hold(&self, helper: &Path, arguments: &[&str]) -> Result<Running> {
+        let mut command = Command::new(helper);
+        command.args([TRANSPORT_COMMAND, HOLD]).arg(&self.path);
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        self.spawn(command, arguments)
+    }
+
+    fn spawn(&self, mut command: Command, arguments: &[&str]) -> Result<Running> {
         let what = format!("xl {}", arguments.join(" "));
         tracing::debug!("{what}");
-        let mut command = Command::new(&self.path);
         command
             // Names come out of xl's lists as text, and go back as the bytes that they were.
             .args(
@@ -69,12 +84,9 @@ impl Program {
                     .iter()
                     .map(|argument| OsString::from_vec(sxp::bytes_of_text(argument))),
             )
-            .stdin(stdin)
-            .stdout(stdout)
             .stderr(Stdio::piped())
             // What is read from it is words, and they are those of its source.
-            .env("LC_ALL", "C")
-            .process_group(0);
+            .env("LC_ALL", "C");
         let mut child = command
             .spawn()
             .map_err(ToolstackError::io(format!("{}: starting it", self.path.display())))?;
@@ -173,6 +185,8 @@ impl Running {
         // As long as it has not been waited for, its number is its own.
         if self.ended.is_none() {
             end_group(self.group);
+            // It may not have had the time to make a group.
+            let _ = self.child.kill();
             self.ended = self.child.wait().ok();
         }
     }

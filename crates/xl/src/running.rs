@@ -5,16 +5,20 @@
 
 use std::{
     fs, io,
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
 
-use nix::{sys::signal::killpg, unistd::Pid};
+use nix::{
+    sys::signal::{Signal, killpg},
+    unistd::Pid,
+};
 use toolstack::{Result, ToolstackError};
 use uuid::Uuid;
 
-use crate::program::end_group;
+use crate::program::{Running, end_group};
 
 /// How long an `xl` may take to undo what it did, once its pipe is broken.
 const UNDOING: Duration = Duration::from_secs(20);
@@ -91,6 +95,119 @@ impl Groups {
     }
 }
 
+impl Groups {
+    /// A relocation's group that has been stopped: what a daemon before has left of a departure that waits for its decision.
+    pub(crate) fn held(&self, relocation: Uuid) -> Result<Option<Held>> {
+        let path = self.path(relocation);
+        let group = read(&path)?.filter(|group| group.is_there() && is_stopped(group.group));
+        Ok(group.map(|group| Held {
+            group: Pid::from_raw(group.group),
+            left: Some(group),
+            running: None,
+            socket: None,
+            noted: Some(Noted { path }),
+        }))
+    }
+}
+
+/// An `xl migrate` that has sent everything and is stopped. Dropped, it stays so.
+pub(crate) struct Held {
+    group: Pid,
+    /// It is of a daemon before this one.
+    left: Option<Group>,
+    running: Option<Running>,
+    socket: Option<UnixStream>,
+    noted: Option<Noted>,
+}
+
+/// How long xl may take to let its domain run on.
+const RESUMING: Duration = Duration::from_secs(60);
+
+impl Held {
+    pub(crate) fn new(running: Running, socket: UnixStream, noted: Noted) -> Held {
+        Held {
+            group: running.group(),
+            left: None,
+            running: Some(running),
+            socket: Some(socket),
+            noted: Some(noted),
+        }
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        if let Err(error) = killpg(self.group, signal) {
+            tracing::error!(group = %self.group, %error, "xl migrate does not take {signal}");
+        }
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        is_stopped(self.group.as_raw())
+    }
+
+    /// Lets it run to its end: it finds its pipes closed, and lets its domain run on.
+    pub(crate) fn release(mut self) {
+        // The transport goes as soon as it can see that.
+        self.socket = None;
+        self.signal(Signal::SIGCONT);
+        if let Some(mut running) = self.running.take() {
+            // It says that it has failed. That the domain runs is looked up.
+            let ended = running.finish(RESUMING);
+            tracing::debug!(?ended, "released");
+            running.end();
+        } else if let Some(group) = &self.left {
+            let begun = Instant::now();
+            while group.is_there() && begun.elapsed() < RESUMING {
+                thread::sleep(Duration::from_millis(20));
+            }
+            if group.is_there() {
+                end_group(self.group);
+            }
+        }
+        self.noted = None;
+    }
+
+    /// Ends it as it stands.
+    pub(crate) fn end(mut self) {
+        match self.running.take() {
+            Some(mut running) => running.end(),
+            None => end_group(self.group),
+        }
+        self.noted = None;
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // Whatever would end it, or forget it.
+        if let Some(running) = self.running.take() {
+            std::mem::forget(running);
+        }
+        if let Some(noted) = self.noted.take() {
+            std::mem::forget(noted);
+        }
+    }
+}
+
+/// Whether there is such a process group, and all of it is stopped.
+fn is_stopped(group: i32) -> bool {
+    let states = states(group);
+    !states.is_empty() && states.iter().all(|state| state == "T")
+}
+
+/// The states of a process group's processes, without those that have ended and only wait to be counted.
+fn states(group: i32) -> Vec<String> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let states = processes.filter_map(|process| {
+        let stat = fs::read_to_string(process.path().join("stat")).ok()?;
+        let (_, fields) = stat.rsplit_once(')')?;
+        let mut fields = fields.split_whitespace();
+        let state = fields.next()?.to_owned();
+        // Behind the state: the parent, the group.
+        (fields.nth(1)?.parse() == Ok(group) && state != "Z").then_some(state)
+    });
+    states.collect()
+}
+
 fn read(path: &Path) -> Result<Option<Group>> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
@@ -116,7 +233,7 @@ impl Group {
         match started(self.group) {
             Some(started) if started != self.started => false,
             // With its first process gone, the others still keep the number from being used again.
-            _ => killpg(Pid::from_raw(self.group), None).is_ok(),
+            _ => !states(self.group).is_empty(),
         }
     }
 }

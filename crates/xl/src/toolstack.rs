@@ -24,6 +24,7 @@ use crate::{
     host::Host,
     json,
     list::Row,
+    live,
     names::Name,
     program::Program,
 };
@@ -37,12 +38,13 @@ pub struct Xl {
 }
 
 impl Xl {
-    /// The toolstack that keeps its notes below `settings.state_directory`. `program`: a path, or a name that is looked for along `PATH`.
+    /// The toolstack that keeps its notes below `settings.state_directory`. `program`: a path, or a name that is looked for along `PATH`. `helper`: the path of
+    /// what calls [`crate::transport_main`] when it is run with [`crate::TRANSPORT_COMMAND`] and what follows; any process has to understand it.
     ///
     /// # Errors
     /// If its directory can't be made, or `xl` does not work here: then there is no Xen, or no dom0.
-    pub fn new(settings: &Settings, program: PathBuf) -> Result<Xl> {
-        let host = Host::new(Program::new(program), settings.state_directory.join("xl"))?;
+    pub fn new(settings: &Settings, program: PathBuf, helper: PathBuf) -> Result<Xl> {
+        let host = Host::new(Program::new(program), helper, settings.state_directory.join("xl"))?;
         host.facts()?;
         Ok(Xl { host: Arc::new(host) })
     }
@@ -113,10 +115,7 @@ impl Toolstack for Xl {
     ) -> Result<Box<dyn Departed>> {
         match departure.mode {
             Mode::Offline => depart::offline(&self.host, departure, image, observer),
-            Mode::Live(_) => Err(ToolstackError::Unsupported {
-                toolstack: "xl",
-                what: "send a domain while it runs, in this version: leave out -l",
-            }),
+            Mode::Live(options) => live::live(&self.host, departure, options, image, observer),
         }
     }
 
@@ -126,15 +125,23 @@ impl Toolstack for Xl {
 
     fn find_departed(&self, _: Uuid, relocation: Uuid) -> Result<Option<Box<dyn Departed>>> {
         let is = |name: &Name| matches!(name, Name::Departing { relocation: held, .. } if *held == relocation);
-        let found = self.held(relocation, is)?;
+        // One that is stopped stays so until the decision.
+        let held = self.host.groups.held(relocation)?;
+        let found = match held {
+            Some(_) => self
+                .host
+                .list()?
+                .into_iter()
+                .find(|row| is(&row.name) && !row.flags.dying),
+            None => self.held(relocation, is)?,
+        };
         Ok(found.map(|row| {
             // Since when it has stood still is not known any more.
-            let departed = DepartedDomain::new(
-                Arc::clone(&self.host),
-                row.id,
-                row.name.own().to_owned(),
-                Instant::now(),
-            );
+            let (host, own) = (Arc::clone(&self.host), row.name.own().to_owned());
+            let departed = match held {
+                Some(held) => DepartedDomain::held(host, row.id, own, Instant::now(), held),
+                None => DepartedDomain::new(host, row.id, own, Instant::now()),
+            };
             Box::new(departed) as Box<dyn Departed>
         }))
     }

@@ -109,8 +109,8 @@ fn without_xen_there_is_no_toolstack() {
         embedded_memory_kib: None,
         console_limit_kib: 16,
     };
-    let said = error(xl::Xl::new(&settings, "/nonexistent/xl".into()));
+    let said = error(xl::Xl::new(&settings, "/nonexistent/xl".into(), "/bin/false".into()));
     assert!(said.starts_with("/nonexistent/xl: starting it: No such file"), "{said}");
-    let said = error(xl::Xl::new(&settings, "/bin/false".into()));
+    let said = error(xl::Xl::new(&settings, "/bin/false".into(), "/bin/false".into()));
     assert!(said.starts_with("xl info failed"), "{said}");
 }

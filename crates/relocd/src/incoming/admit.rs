@@ -68,7 +68,7 @@ pub async fn admit(host: &Arc<Host>, request: &Relocate, peer: &str) -> Result<A
         "receiving",
     );
     let incoming = Arc::new(Incoming::new(entry.clone(), host.journal.clone()));
-    let needed = config.max_memory_kib.max(config.memory_kib);
+    let needed = admission::needed_kib(&config);
     let relocation = Relocation {
         reserved_kib: needed,
         incoming: Some(Arc::clone(&incoming)),

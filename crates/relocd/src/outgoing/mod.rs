@@ -10,6 +10,7 @@ mod send;
 use std::{sync::Arc, time::Instant};
 
 pub use conclude::{Conclusion, conclude};
+use domain::admission;
 pub use handoff::{Ask, Handoff};
 use peer::{
     control::{self, Failure, Migrate, Migrated, NoConvergence, Reply},
@@ -137,7 +138,11 @@ impl Outgoing {
 
     async fn relocate(&self) -> Result<Reply, Failure> {
         let cancel = self.booked.relocation.cancel.clone();
-        let negotiation = negotiate::negotiate(&self.host, &self.order, self.request().await?, &self.config);
+        let request = self
+            .request()
+            .await
+            .map_err(|failure| failure.state(self.untouched()))?;
+        let negotiation = negotiate::negotiate(&self.host, &self.order, request, &self.config);
         let negotiated = tokio::select! {
             negotiated = negotiation => negotiated,
             reason = cancel.cancelled() => Err(failure::cancelled(&reason)),
@@ -177,6 +182,10 @@ impl Outgoing {
 
     async fn request(&self) -> Result<Relocate, Failure> {
         let host = self.host.facts().await.map_err(|error| failure::toolstack(&error))?;
+        if self.order.live {
+            admission::check_live(&self.config, &host)
+                .map_err(|refusal| failure::simple(refusal.word(), refusal.to_string()))?;
+        }
         Ok(Relocate {
             id: self.booked.relocation.id,
             mode: self.word,

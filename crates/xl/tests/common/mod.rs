@@ -13,7 +13,9 @@ use image::{
     ImageError, ImageSink, ImageSource, Item,
     v2::{V2Reader, V2Writer},
 };
-use toolstack::{Arrival, Arrived, Departed, Departure, DomainState, Mode, Observer, Progress, Settings, Toolstack};
+use toolstack::{
+    Arrival, Arrived, Departed, Departure, DomainState, LiveOptions, Mode, Observer, Progress, Settings, Toolstack,
+};
 use uuid::Uuid;
 use xl::Xl;
 
@@ -110,6 +112,24 @@ impl Host {
         )
     }
 
+    pub fn depart_live(
+        &self,
+        id: u32,
+        relocation: Uuid,
+        image: &mut dyn ImageSink,
+    ) -> toolstack::Result<Box<dyn Departed>> {
+        let mode = Mode::Live(LiveOptions::default());
+        self.xl.depart(
+            &Departure {
+                relocation,
+                id,
+                mode: &mode,
+            },
+            image,
+            &mut Quiet,
+        )
+    }
+
     pub fn arrive(
         &self,
         relocation: Uuid,
@@ -137,7 +157,8 @@ fn open(directory: &tempfile::TempDir) -> Xl {
         embedded_memory_kib: None,
         console_limit_kib: 16,
     };
-    Xl::new(&settings, directory.path().join("xl")).unwrap()
+    let helper = PathBuf::from(env!("CARGO_BIN_EXE_xl-transport"));
+    Xl::new(&settings, directory.path().join("xl"), helper).unwrap()
 }
 
 /// A domain of 1 MiB.
