@@ -7,6 +7,7 @@ use std::{
     io::{self, BufWriter},
     process::{ChildStdin, Stdio},
     sync::Arc,
+    thread,
     time::Duration,
 };
 
@@ -14,7 +15,7 @@ use domain::{DomainConfig, GuestKind};
 use image::{
     DomainHeader, ImageError, ImageSink, ImageSource, Item,
     record::RecordType,
-    save::{SaveConfig, SaveHeader, SaveImage},
+    save::{MAX_OPTIONAL, SaveConfig, SaveHeader, SaveImage},
     v2::V2Writer,
 };
 use serde_json::Value;
@@ -24,6 +25,7 @@ use crate::{
     decide::ArrivedDomain,
     host::Host,
     json,
+    list::Row,
     names::{MAX_NAME, Name},
     pipe::Timed,
     program::Running,
@@ -31,8 +33,8 @@ use crate::{
 
 /// How long xl may leave the pipe full. It makes the domain and frees memory for it first.
 const READING: Duration = Duration::from_secs(60);
-/// How long xl may take once it has everything: page tables, device model, hotplug scripts.
-const COMPLETING: Duration = Duration::from_secs(180);
+/// How long xl may take once it has everything: page tables, device model, hotplug scripts. The source waits no longer.
+const COMPLETING: Duration = Duration::from_secs(60);
 /// How long xl may take to destroy what it has built, once its pipe is broken.
 const UNDOING: Duration = Duration::from_secs(30);
 
@@ -64,7 +66,7 @@ pub(crate) fn arrive(host: &Arc<Host>, arrival: &Arrival<'_>, image: &mut dyn Im
         }),
     };
     drop((noted, building));
-    let own = |row: &crate::list::Row| matches!(&row.name, Name::Arriving { relocation, .. } if *relocation == arrival.relocation);
+    let own = |row: &Row| matches!(&row.name, Name::Arriving { relocation, .. } if *relocation == arrival.relocation);
     let found = fed.and_then(|()| {
         let row = host.list()?.into_iter().find(own);
         row.ok_or_else(|| ToolstackError::Failed("xl restore has ended well, but the domain is not there".to_owned()))
@@ -75,13 +77,30 @@ pub(crate) fn arrive(host: &Arc<Host>, arrival: &Arrival<'_>, image: &mut dyn Im
             row.id,
             arrival.relocation,
         ))),
-        Err(error) => {
-            let rows = host.list()?;
-            for row in rows.iter().filter(|row| own(row)) {
-                host.destroy(row.id)?;
-            }
-            Err(error)
+        Err(error) => Err(match remove(host, own) {
+            Ok(()) => error,
+            Err(left) => ToolstackError::Failed(format!(
+                "{error}; and then what had arrived could not be removed: {left}. Once xl works again: xl destroy {name}"
+            )),
+        }),
+    }
+}
+
+/// Removes what has arrived, if anything has. An xl that does not work now may do so in a moment.
+fn remove(host: &Host, is: impl Fn(&Row) -> bool) -> Result<()> {
+    const ATTEMPTS: u32 = 3;
+    let mut attempt = 1;
+    loop {
+        let removed = host.list().and_then(|rows| {
+            let mut half = rows.iter().filter(|row| is(row));
+            half.try_for_each(|row| host.destroy(row.id))
+        });
+        match removed {
+            Err(error) if attempt < ATTEMPTS => tracing::warn!(%error, attempt, "what had arrived is not removed yet"),
+            done => return done,
         }
+        attempt += 1;
+        thread::sleep(Duration::from_secs(1));
     }
 }
 
@@ -123,6 +142,9 @@ fn start(config: &DomainConfig, image: &mut dyn ImageSource) -> Result<DomainHea
 /// The configuration that the source's Xen had, for a domain of this name. It has to be of the domain that was let in.
 fn own_json(body: &[u8], config: &DomainConfig, name: &str) -> Result<Vec<u8>> {
     let wrong = |what: &str| ToolstackError::Config(format!("libxl's configuration in the image: {what}"));
+    if body.len() > MAX_OPTIONAL {
+        return Err(wrong(&format!("{} bytes", body.len())));
+    }
     let mut value: Value = serde_json::from_slice(body).map_err(|error| wrong(&error.to_string()))?;
     let carried = json::config(&value).map_err(|what| wrong(&what))?;
     let backings = |config: &DomainConfig| {

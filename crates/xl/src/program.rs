@@ -16,7 +16,10 @@ use std::{
 
 use nix::{
     errno::Errno,
-    sys::signal::{Signal, killpg},
+    sys::{
+        signal::{Signal, killpg},
+        wait::{Id, WaitPidFlag, WaitStatus, waitid},
+    },
     unistd::Pid,
 };
 use toolstack::{Result, ToolstackError};
@@ -159,6 +162,12 @@ impl Running {
     /// Whether it has ended, and how.
     pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>> {
         if self.ended.is_none() {
+            // One that failed may have left helpers behind. They are ended while its number can't be anybody else's.
+            let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+            match waitid(Id::Pid(self.group), look) {
+                Ok(WaitStatus::Exited(_, 0) | WaitStatus::StillAlive) | Err(_) => {}
+                Ok(_) => end_group(self.group),
+            }
             let asked = self.child.try_wait();
             self.ended = asked.map_err(ToolstackError::io(format!("waiting for {}", self.what)))?;
         }
@@ -345,6 +354,17 @@ mod tests {
         // The pipe ends once nobody holds it any more: its second holder is the helper.
         assert_eq!(pipe.read(&mut number).unwrap(), 0);
         assert!(helper > 1);
+    }
+
+    #[test]
+    fn one_that_fails_leaves_no_helper() {
+        let mut running = shell()
+            .start(&["-c", "sleep 600 & exit 1"], Stdio::null(), Stdio::piped())
+            .unwrap();
+        let mut pipe = running.child().stdout.take().unwrap();
+        assert!(running.finish(QUICK).is_err());
+        // The helper has it too.
+        assert_eq!(pipe.read(&mut [0]).unwrap(), 0);
     }
 
     #[test]

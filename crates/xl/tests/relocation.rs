@@ -284,3 +284,25 @@ fn an_arrived_domain_is_found_again() {
     assert_eq!(host.xen_names(), ["web"]);
     assert!(host.xl.find_arrived(config.uuid, relocation).unwrap().is_none());
 }
+
+#[test]
+fn an_xl_that_hangs_with_half_a_domain_is_ended_and_the_half_removed() {
+    let (config, image) = Host::image("web", GuestKind::Pv);
+    let host = Host::new();
+    host.fault("restore", "hang 300000");
+    let relocation = Uuid::new_v4();
+    // The source gives up, and xl does not notice.
+    let said = error(host.arrive(relocation, &config, &mut V2Reader::new(&image[..500_000])));
+    assert!(said.starts_with("the image ends in its middle"), "{said}");
+    assert_eq!(
+        host.events(),
+        [
+            format!("new 1 arriving-{relocation}-web"),
+            format!("destroyed 1 arriving-{relocation}-web")
+        ]
+    );
+    // Nothing holds what the next one needs.
+    host.fault("restore", "");
+    let arrived = host.arrive(Uuid::new_v4(), &config, &mut source(&image)).unwrap();
+    arrived.unpause().map_err(|undone| undone.error).unwrap();
+}
