@@ -50,7 +50,10 @@ impl Capture {
     }
 
     /// The configuration in the envelope.
-    #[allow(dead_code, reason = "one of the test programs that share this file has no use for it")]
+    #[allow(
+        dead_code,
+        reason = "one of the test programs that share this file has no use for it"
+    )]
     pub fn config(&self) -> &[u8] {
         let length = u32::from_be_bytes(self.stream[16..20].try_into().unwrap());
         &self.stream[20..20 + length as usize]

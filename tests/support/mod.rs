@@ -76,11 +76,11 @@ impl Host {
             directory,
             address: own_address(),
             port: 18002,
-            toolstack: "embedded",
             child: None,
             extra: extra.to_owned(),
             namespace: None,
             faults: String::new(),
+            toolstack: "embedded",
         };
         host.configure(extra);
         host
@@ -90,6 +90,14 @@ impl Host {
     pub fn set_extra(&mut self, extra: &str) {
         extra.clone_into(&mut self.extra);
         self.configure(extra);
+    }
+
+    /// Makes it a host of Xen's, with a stand-in for `xl`. Not started yet.
+    pub fn on_xen(mut self) -> Host {
+        self.toolstack = "xl";
+        let program = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/support/xl");
+        std::os::unix::fs::symlink(program, self.path("xl")).unwrap();
+        self
     }
 
     pub fn configure(&self, extra: &str) {
@@ -106,7 +114,10 @@ impl Host {
 
     fn command(&self) -> Command {
         let mut command = lives::inside(self.namespace.as_deref(), RELOCD);
+        let path = std::env::var("PATH").unwrap_or_default();
         command
+            // Where xl is, if it is a host of Xen's.
+            .env("PATH", format!("{}:{path}", self.directory.path().display()))
             .env("RELOCD_FAULT", &self.faults)
             .arg("--config")
             .arg(self.path("xend-config.sxp"))

@@ -135,6 +135,13 @@ pub enum Command {
         #[arg(long, value_name = "DIR")]
         output: Option<PathBuf>,
     },
+    /// A process between the daemon and xl: used by the daemon itself
+    #[command(name = xl::TRANSPORT_COMMAND, hide = true)]
+    Transport {
+        /// What the daemon and xl say
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// A software machine: used by the daemon itself
     #[command(name = embedded::MACHINE_COMMAND, hide = true)]
     Machine {

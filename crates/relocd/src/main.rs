@@ -33,6 +33,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Some(Command::Man { output }) => man(output.as_deref()),
+        Some(Command::Transport { arguments }) => xl::transport_main(&arguments),
         Some(Command::Machine { arguments }) => embedded::machine_main(&arguments),
         Some(Command::ReceiveXend) => relocd::receive_xend(),
     }

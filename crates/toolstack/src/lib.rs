@@ -7,6 +7,7 @@
 //! All calls block: they belong on threads of the bulk path, not on the async runtime.
 
 mod error;
+pub mod linux;
 pub mod spool;
 
 use std::{os::unix::net::UnixStream, path::PathBuf, time::Duration};

@@ -84,7 +84,7 @@ pub async fn admit(
     entry.asked_by = Some(peer.to_owned());
     entry.allowed_by = Some(allowed_by.to_owned());
     let incoming = Arc::new(Incoming::new(entry.clone(), host.journal.clone()));
-    let needed = config.max_memory_kib.max(config.memory_kib);
+    let needed = admission::needed_kib(&config);
     let relocation = Relocation {
         reserved_kib: needed,
         incoming: Some(Arc::clone(&incoming)),

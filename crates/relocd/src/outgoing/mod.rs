@@ -15,7 +15,7 @@ use std::{
 };
 
 pub use conclude::{Conclusion, conclude};
-use domain::HostFacts;
+use domain::{HostFacts, admission};
 pub use handoff::{Ask, Handoff};
 use image::ImageSink;
 pub use order::migrate;
@@ -122,7 +122,11 @@ impl Outgoing {
 
     async fn relocate(&mut self) -> Result<Reply, Failure> {
         let cancel = self.booked.relocation.cancel.clone();
-        let negotiation = negotiate::negotiate(&self.host, &self.order, self.request().await?, &self.config);
+        let request = self
+            .request()
+            .await
+            .map_err(|failure| failure.state(self.untouched()))?;
+        let negotiation = negotiate::negotiate(&self.host, &self.order, request, &self.config);
         let negotiated = tokio::select! {
             negotiated = negotiation => negotiated,
             reason = cancel.cancelled() => Err(failure::cancelled(&reason)),
@@ -170,6 +174,10 @@ impl Outgoing {
 
     async fn request(&self) -> Result<Relocate, Failure> {
         let mut host = self.host.facts().await.map_err(|error| failure::toolstack(&error))?;
+        if self.order.live {
+            admission::check_live(&self.config, &host)
+                .map_err(|refusal| failure::simple(refusal.word(), refusal.to_string()))?;
+        }
         if self.place == Place::Spool {
             // What this host runs has nothing to do with it.
             host.toolstack = HostFacts::SPOOL.to_owned();
