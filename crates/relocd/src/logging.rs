@@ -157,9 +157,10 @@ pub fn start(config: &Config) -> Logging {
 
 /// Begins to log in a process that the daemon has started.
 pub fn start_receiver(log_file: Option<std::path::PathBuf>) {
-    let mut config = Config::default();
-    config.log_file = log_file;
-    start(&config);
+    start(&Config {
+        log_file,
+        ..Config::default()
+    });
 }
 
 impl Logging {
