@@ -10,9 +10,7 @@ mod support;
 #[path = "xend/world.rs"]
 mod world;
 
-use support::{
-    xend_peer::{Domain, Version, Xend},
-};
+use support::xend_peer::{Domain, Version, Xend};
 use world::{config, full_image, port, prepare, spooled};
 
 /// Where, and what the sender must conclude; `None`: either.
@@ -59,9 +57,14 @@ fn at_every_boundary() {
         if let Some(expected) = expected {
             assert_eq!(ended.domain, expected, "{point}: {}\n{}", ended.says, host.log());
         }
-        host.wait("the fault", || host.log().contains(&format!("fault point {}", point.split('@').next().unwrap())));
+        host.wait("the fault", || {
+            host.log()
+                .contains(&format!("fault point {}", point.split('@').next().unwrap()))
+        });
         if point.starts_with("receiver.") || point.starts_with("in.frame") {
-            host.wait("the end of it", || host.journal_has("in", "kept") || host.journal_has("in", "discarded"));
+            host.wait("the end of it", || {
+                host.journal_has("in", "kept") || host.journal_has("in", "discarded")
+            });
             host.kill();
         } else {
             host.ended();
@@ -81,7 +84,10 @@ fn a_journal_that_can_not_be_written() {
         host.run();
         let ended = Xend::new(Version::V4_1).migrate(port(&host), &config("web", 32, ""), &image.bytes());
         if point.contains("receiving") {
-            assert!(ended.domain == Domain::Runs && ended.says.contains("journal"), "{ended:?}");
+            assert!(
+                ended.domain == Domain::Runs && ended.says.contains("journal"),
+                "{ended:?}"
+            );
             assert!(spooled(&host).is_empty() && host.records("in").is_empty());
         } else {
             assert_eq!(ended.domain, Domain::Destroyed);
