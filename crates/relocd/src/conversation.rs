@@ -186,6 +186,14 @@ impl Conversation {
         socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO))
     }
 
+    /// Bounds what the kernel takes in before anybody has read it.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn bound_receive_buffer(&self, bytes: usize) -> io::Result<()> {
+        socket2::SockRef::from(&self.stream).set_recv_buffer_size(bytes)
+    }
+
     /// Takes bytes that are no message, as many as have come, `most` at most. The caller sets the time limit.
     ///
     /// # Errors

@@ -157,11 +157,10 @@ pub fn start(config: &Config) -> Logging {
 
 /// Begins to log in a process that the daemon has started.
 pub fn start_receiver(log_file: Option<std::path::PathBuf>) {
-    let config = Config {
+    start(&Config {
         log_file,
         ..Config::default()
-    };
-    start(&config);
+    });
 }
 
 impl Logging {

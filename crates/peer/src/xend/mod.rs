@@ -31,7 +31,7 @@ mod custody;
 mod envelope;
 mod image;
 
-pub use custody::{Custody, Failure, Keeper, Verdict};
+pub use custody::{Custody, Failure, Keeper, RECEIVE_BUFFER, Verdict};
 pub use envelope::{Envelope, EnvelopeError, EnvelopeReader};
 pub use image::{Ended, ImageBytes, Outcome, Watch, take_in};
 

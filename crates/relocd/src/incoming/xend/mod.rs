@@ -96,7 +96,10 @@ pub async fn receive(
     async {
         let limits = host.limits();
         // From here on, whoever closes the connection resets it, also the kernel for a daemon that was killed.
-        if let Err(error) = conversation.reset_on_close() {
+        let prepared = conversation
+            .reset_on_close()
+            .and_then(|()| conversation.bound_receive_buffer(xend::RECEIVE_BUFFER));
+        if let Err(error) = prepared {
             tracing::debug!(%error, "the connection has gone");
             return;
         }
