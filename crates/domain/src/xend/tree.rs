@@ -1,5 +1,7 @@
 //! A list of `(key value)` elements, of which each is taken at most once: what is left over at the end is what nobody understood.
 
+use std::collections::BTreeSet;
+
 use sexp::Sexp;
 
 use crate::unmapped::{Unmapped, Why};
@@ -56,6 +58,7 @@ pub(crate) struct Fields<'a> {
     path: String,
     items: Vec<Option<(Option<String>, &'a [Sexp])>>,
     taken: Vec<String>,
+    asked: BTreeSet<String>,
 }
 
 impl<'a> Fields<'a> {
@@ -71,6 +74,7 @@ impl<'a> Fields<'a> {
             path: path.to_owned(),
             items: items.collect(),
             taken: Vec::new(),
+            asked: BTreeSet::new(),
         }
     }
 
@@ -79,7 +83,8 @@ impl<'a> Fields<'a> {
         format!("{}{key}", self.path)
     }
 
-    fn find(&self, key: &str) -> Option<(usize, &'a [Sexp])> {
+    fn find(&mut self, key: &str) -> Option<(usize, &'a [Sexp])> {
+        self.asked.insert(key.to_owned());
         self.items.iter().enumerate().find_map(|(at, item)| match item {
             Some((Some(name), rest)) if name == key => Some((at, *rest)),
             _ => None,
@@ -96,6 +101,7 @@ impl<'a> Fields<'a> {
 
     /// Takes every element of a name.
     pub(crate) fn take_all(&mut self, key: &str) -> Vec<&'a [Sexp]> {
+        self.asked.insert(key.to_owned());
         let mut found = Vec::new();
         for item in &mut self.items {
             if let Some((Some(name), rest)) = item
@@ -158,14 +164,14 @@ impl<'a> Fields<'a> {
         self.read(key, switch)
     }
 
-    /// The pairs of two texts that nobody took, except for keys that are `known`.
+    /// The pairs of two texts whose keys nobody asked for, except for those that are `known`.
     pub(crate) fn unknown(&self, known: &[Known]) -> Vec<(String, String)> {
         let pairs = self.items.iter().flatten().filter_map(|item| match item {
             (Some(key), [value]) => Some((key.clone(), sxp::text(value)?)),
             _ => None,
         });
         pairs
-            .filter(|(key, _)| !known.iter().any(|(known, ..)| known == key))
+            .filter(|(key, _)| !self.asked.contains(key) && !known.iter().any(|(known, ..)| known == key))
             .collect()
     }
 

@@ -40,6 +40,10 @@ fn interfaces() {
     );
     let (odd, missed) = vif("(speed 11) (type odd)");
     assert_eq!(odd.other, [("speed".to_owned(), "11".to_owned())]);
+    // A key that has a field is never among the others, not even if the first of its name can't be read.
+    let (odd, missed_too) = vif("(bridge a b) (bridge c) (model (x)) (model y)");
+    assert_eq!((odd.bridge, odd.model, odd.other.len()), (None, None, 0));
+    assert_eq!(missed_too.split(' ').count(), 4);
     assert_eq!(missed, "device/vif[0]/speed device/vif[0]/type");
 }
 
