@@ -3,6 +3,7 @@
 mod conclude;
 mod handoff;
 mod link;
+mod mode;
 mod negotiate;
 mod order;
 mod outcome;

@@ -7,15 +7,15 @@ use std::{
 
 use image::ImageSink;
 use peer::{
-    control::{Failure, Migrate, NoConvergence, Reply},
+    control::{Failure, Migrate, Reply},
     native::message::{ModeWord, Secret},
 };
 use tokio::sync::oneshot;
-use toolstack::{Departure, DomainState, LiveOptions, Mode, Observer, OnNoConvergence};
+use toolstack::{Departure, DomainState, Observer};
 use tracing::Instrument;
 use uuid::Uuid;
 
-use super::{Outgoing, Place};
+use super::{Outgoing, Place, mode};
 use crate::{
     audit::{Outcome, Record},
     blocking::blocking,
@@ -56,7 +56,7 @@ pub async fn migrate(
     );
     config.name.clone_into(&mut account.domain);
     account.uuid = Some(config.uuid);
-    let (toolstack, mode) = (Arc::clone(&host.toolstack), mode(&order));
+    let (toolstack, mode) = (Arc::clone(&host.toolstack), mode::of(&order));
     let relocation = booked.relocation.id;
     let depart = move |image: &mut dyn ImageSink, observer: &mut dyn Observer| {
         let departure = Departure {
@@ -137,25 +137,4 @@ pub(super) fn check_tls(host: &Host, asked: bool) -> Result<(), Failure> {
     );
     Err(failure
         .next("leave out --ssl, set (xend-relocation-ssl no), and put a tunnel in between (README, Other subnets)"))
-}
-
-/// How an operator wants a running domain to depart.
-fn mode(order: &Migrate) -> Mode {
-    if !order.live {
-        return Mode::Offline;
-    }
-    let defaults = LiveOptions::default();
-    Mode::Live(LiveOptions {
-        max_downtime: order
-            .max_downtime
-            .map_or(defaults.max_downtime, std::time::Duration::from_millis),
-        bandwidth: order.bandwidth,
-        on_no_convergence: match order.on_no_convergence {
-            None => defaults.on_no_convergence,
-            Some(NoConvergence::Stop) => OnNoConvergence::Stop,
-            Some(NoConvergence::Abort) => OnNoConvergence::Abort,
-            Some(NoConvergence::Throttle) => OnNoConvergence::Throttle,
-        },
-        ..defaults
-    })
 }
