@@ -114,6 +114,8 @@ impl Run<'_> {
         for (end, faults) in ENDS.into_iter().zip([&self.plan.source, &self.plan.destination]) {
             if faults.contains("+=") && !self.pair.at(end).is_down() {
                 self.pair.at(end).kill();
+                // Until then the disk was broken: that is no recovery.
+                self.whole = None;
             }
         }
         let recovery = self.settle();
