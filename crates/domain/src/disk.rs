@@ -3,7 +3,7 @@
 //! xend's `uname` is `TYPE:PARAMS` (Xen 3.0.2 to 4.4): `phy:` a block device, `file:` a file, `tap:FORMAT:` and `tap2:FORMAT:` a file through blktap, any other
 //! word the name of a hotplug script `block-WORD`. xl's forms are those of xl-disk-configuration(5).
 
-use crate::devices::Vbd;
+use crate::{devices::Vbd, shown::shown};
 
 /// The format of a disk image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +101,7 @@ impl Vbd {
         let read_only = match self.mode.as_str() {
             "r" | "ro" => true,
             "w" | "rw" | "w!" => false,
-            mode => return Err(DiskError::Mode(mode.to_owned())),
+            mode => return Err(DiskError::Mode(shown(mode))),
         };
         let backing = match self.backing.as_deref() {
             None | Some("") if cdrom => Backing::Empty,
@@ -118,7 +118,7 @@ impl Vbd {
 }
 
 fn backing(uname: &str) -> Result<Backing, DiskError> {
-    let no_type = || DiskError::NoType(uname.to_owned());
+    let no_type = || DiskError::NoType(shown(uname));
     let (kind, params) = uname.split_once(':').ok_or_else(no_type)?;
     if params.is_empty() {
         return Err(no_type());
@@ -131,7 +131,7 @@ fn backing(uname: &str) -> Result<Backing, DiskError> {
         "phy" if params.starts_with('/') => Ok(raw(params.to_owned())),
         "phy" => Ok(raw(format!("/dev/{params}"))),
         "file" => Ok(raw(params.to_owned())),
-        "tap" | "tap2" => tap(params).ok_or_else(|| DiskError::Format(uname.to_owned())),
+        "tap" | "tap2" => tap(params).ok_or_else(|| DiskError::Format(shown(uname))),
         // It becomes the name of a program: nothing that could lead out of the directory of scripts.
         word if word
             .bytes()

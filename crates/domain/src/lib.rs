@@ -19,6 +19,7 @@ mod disk;
 mod host;
 mod platform;
 mod runnable;
+mod shown;
 mod unmapped;
 mod xend;
 mod xl;

@@ -4,6 +4,8 @@ use std::fmt;
 
 use sexp::Sexp;
 
+use crate::shown::shown;
+
 /// Why a field is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
@@ -69,6 +71,9 @@ impl Unmapped {
                 break;
             }
         }
+        // Names in it are a peer's too.
+        let path: Vec<String> = path.split('/').map(shown).collect();
+        let path = path.join("/");
         if path.contains("passw") || value.contains("passw") {
             value = "hidden".to_owned();
         }

@@ -43,7 +43,8 @@ const CREATE: &str = "The file holds lines key = value, as for xend's xm and for
   vif    = [ 'mac=00:16:3e:00:00:01,bridge=xenbr0' ]
   disk   = [ 'phy:/dev/vg0/web,xvda,w' ]
 
-Keys: name memory maxmem vcpus kernel ramdisk extra uuid vif disk on_poweroff on_reboot on_crash type builder.
+Keys: name memory maxmem vcpus kernel ramdisk extra uuid vif disk on_poweroff on_reboot on_crash type builder; for guests of Xen most of
+those of xl.cfg(5) too.
 
 Examples:
   xm create web.cfg

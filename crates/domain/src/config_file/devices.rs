@@ -31,6 +31,10 @@ pub(crate) fn vif(text: &str) -> Result<Vif, Wrong> {
             "script" => &mut vif.script,
             "model" => &mut vif.model,
             "type" if !["ioemu", "vif", "netfront"].contains(&value) => return Err((part(), "type=ioemu or type=vif")),
+            "type" if value == "netfront" => {
+                vif.kind = Some("vif".to_owned());
+                continue;
+            }
             "type" => &mut vif.kind,
             "vifname" => &mut vif.host_name,
             "rate" if !crate::xend::is_rate(value) => return Err((part(), "a rate such as rate=10MB/s@50ms")),
@@ -99,9 +103,9 @@ pub(crate) fn pci(text: &str) -> Result<PciDevice, Wrong> {
     let byte = |text: &str| u8::from_str_radix(text, 16).ok();
     let (device, function) = address.split_once('.').ok_or_else(wrong)?;
     let parts: Vec<&str> = device.split(':').collect();
-    let (domain, bus, device) = match parts.as_slice() {
-        &[bus, device] => ("0", bus, device),
-        &[domain, bus, device] => (domain, bus, device),
+    let (domain, bus, device) = match *parts.as_slice() {
+        [bus, device] => ("0", bus, device),
+        [domain, bus, device] => (domain, bus, device),
         _ => return Err(wrong()),
     };
     let mut pci = PciDevice {

@@ -16,6 +16,17 @@ pub(crate) fn disk(text: &str) -> Result<Vbd, Wrong> {
 }
 
 fn xends(text: &str, backing: &str, device: &str, mode: &str) -> Result<Vbd, Wrong> {
+    // Types of xl's first versions, which no xend had.
+    if let Some((format @ ("raw" | "qcow" | "qcow2" | "vhd"), target)) = backing.split_once(':') {
+        let parts = Parts {
+            target: Some(target),
+            format: Some(format),
+            vdev: Some(device),
+            access: Some(mode),
+            ..Parts::default()
+        };
+        return parts.finish(text);
+    }
     Ok(Vbd {
         class: class(backing),
         device: device.to_owned(),
@@ -87,25 +98,38 @@ fn xls(text: &str) -> Result<Vbd, Wrong> {
 }
 
 impl<'a> Parts<'a> {
+    /// Takes one part; `None` if it was there before.
     fn add(&mut self, part: &'a str) -> Option<()> {
-        match part.split_once('=') {
-            Some(("format", value)) => set(&mut self.format, value),
-            Some(("vdev", value)) => set(&mut self.vdev, value),
-            Some(("access", value)) => set(&mut self.access, value),
-            Some(("script", value)) => set(&mut self.script, value),
-            Some(("backend", value)) => set(&mut self.backend, value),
-            Some(("devtype", "cdrom")) => Some(self.cdrom = true),
-            Some(("devtype", "disk")) => Some(()),
-            Some((key, value)) => Some(self.other.push((key.to_owned(), value.to_owned()))),
-            None if part == "cdrom" => Some(self.cdrom = true),
-            None if ["direct-io-safe", "discard", "no-discard", "trusted", "untrusted"].contains(&part) => {
-                Some(self.other.push((part.to_owned(), String::new())))
+        let place = match part.split_once('=') {
+            Some(("format", value)) => (&mut self.format, value),
+            Some(("vdev", value)) => (&mut self.vdev, value),
+            Some(("access", value)) => (&mut self.access, value),
+            Some(("script", value)) => (&mut self.script, value),
+            Some(("backend", value)) => (&mut self.backend, value),
+            Some(("devtype", "disk")) => return Some(()),
+            Some(("devtype", "cdrom")) => {
+                self.cdrom = true;
+                return Some(());
             }
-            None if self.target.is_none() => set(&mut self.target, part),
-            None if self.format.is_none() => set(&mut self.format, part),
-            None if self.vdev.is_none() => set(&mut self.vdev, part),
-            None => set(&mut self.access, part),
-        }
+            Some((key, value)) => {
+                self.other.push((key.to_owned(), value.to_owned()));
+                return Some(());
+            }
+            None if part == "cdrom" => {
+                self.cdrom = true;
+                return Some(());
+            }
+            None if ["direct-io-safe", "discard", "no-discard", "trusted", "untrusted"].contains(&part) => {
+                self.other.push((part.to_owned(), String::new()));
+                return Some(());
+            }
+            None if self.target.is_none() => (&mut self.target, part),
+            None if self.format.is_none() => (&mut self.format, part),
+            None if self.vdev.is_none() => (&mut self.vdev, part),
+            None => (&mut self.access, part),
+        };
+        let (place, value) = place;
+        place.is_none().then(|| *place = Some(value))
     }
 
     fn finish(mut self, text: &str) -> Result<Vbd, Wrong> {
@@ -151,8 +175,4 @@ impl<'a> Parts<'a> {
             other: self.other,
         })
     }
-}
-
-fn set<'a>(place: &mut Option<&'a str>, value: &'a str) -> Option<()> {
-    place.is_none().then(|| *place = Some(value))
 }

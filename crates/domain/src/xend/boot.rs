@@ -27,6 +27,10 @@ const KINDS: &str = "linux, hvm, pvh or embedded";
 pub(crate) fn image(rest: Option<&[Sexp]>) -> Result<Image<'_>, ConfigError> {
     let list = match rest.and_then(<[Sexp]>::first) {
         Some(Sexp::List(list)) => list.as_slice(),
+        Some(value @ Sexp::Atom(_)) if sxp::text(value).is_some_and(|text| !text.is_empty()) => {
+            let found = sxp::text(value).unwrap_or_default();
+            return Err(ConfigError::wrong("image", &found, "a list such as (linux ...)"));
+        }
         _ => &[],
     };
     let Some((head, elements)) = list.split_first() else {

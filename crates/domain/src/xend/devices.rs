@@ -68,6 +68,9 @@ pub(crate) fn read(
             lost.add("device".to_owned(), device, Why::Unknown);
             continue;
         };
+        if device.len() > 1 {
+            lost.add("device".to_owned(), &device[1..], Why::Unknown);
+        }
         let count = counts.entry(class.clone()).or_default();
         let path = format!("device/{class}[{count}]");
         *count += 1;
@@ -256,6 +259,18 @@ fn pci(fields: &mut Fields, config: &mut DomainConfig, lost: &mut Lost) {
         let mut fields = Fields::new(&format!("{path}[{at}]/"), elements);
         match pci_device(&mut fields) {
             Some(device) => {
+                for (key, value) in &device.options {
+                    if !matches!(
+                        (key.as_str(), value.as_str()),
+                        ("msitranslate" | "power_mgmt", "0" | "1")
+                    ) {
+                        lost.add(
+                            fields.path("opts"),
+                            &[sxp::atom(key), sxp::atom(value)],
+                            Why::NoCounterpart,
+                        );
+                    }
+                }
                 config.pci.push(device);
                 fields.finish(COMMON, lost);
             }
@@ -295,7 +310,7 @@ fn pci_device(fields: &mut Fields) -> Option<PciDevice> {
     })
 }
 
-/// `(msitranslate 1)`, alone or in a list of such.
+/// `(msitranslate 1)`, alone or in a list of such. xend takes `yes` and `no` too, xl numbers only.
 fn pairs(values: &[Sexp], options: &mut DeviceSettings) {
     for value in values {
         let Sexp::List(list) = value else { continue };
@@ -303,7 +318,12 @@ fn pairs(values: &[Sexp], options: &mut DeviceSettings) {
             [Sexp::Atom(_), Sexp::Atom(_)] => {
                 let texts: Vec<String> = list.iter().filter_map(sxp::text).collect();
                 if let [key, value] = texts.as_slice() {
-                    options.push((key.clone(), value.clone()));
+                    let value = match value.as_str() {
+                        "yes" => "1",
+                        "no" => "0",
+                        value => value,
+                    };
+                    options.push((key.clone(), value.to_owned()));
                 }
             }
             [Sexp::List(_), ..] => pairs(list, options),

@@ -1,5 +1,7 @@
 //! What is wrong with a `(domain ...)`, or with a domain for a xend.
 
+use crate::shown::shown;
+
 /// What is wrong with a `(domain ...)`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
@@ -31,8 +33,11 @@ pub enum ConfigError {
 
 impl ConfigError {
     pub(crate) fn wrong(key: &'static str, found: &str, expected: &'static str) -> ConfigError {
-        let found = found.chars().take(64).flat_map(char::escape_default).collect();
-        ConfigError::Wrong { key, found, expected }
+        ConfigError::Wrong {
+            key,
+            found: shown(found),
+            expected,
+        }
     }
 }
 

@@ -86,6 +86,9 @@ pub(crate) fn read(value: &Sexp, origin: Origin) -> Result<(DomainConfig, Vec<Un
         .max(memory_kib);
 
     let image = fields.take("image");
+    if let Some([_, more @ ..]) = image.filter(|image| image.len() > 1) {
+        lost.add("image".to_owned(), more, Why::Unknown);
+    }
     let mut image = boot::image(image)?;
     if origin == Origin::Xend && !matches!(image.kind, GuestKind::Pv | GuestKind::Hvm) {
         return Err(ConfigError::wrong("image", image.kind.image_word(), "linux or hvm"));
@@ -142,6 +145,8 @@ fn processors(fields: &mut Fields, config: &mut DomainConfig) -> Result<(), Conf
         let beyond = mask.checked_shr(online).unwrap_or(0);
         (online > 0 && beyond == 0).then_some(online)
     });
+    // A mask of relocd's own has 128 bits too; more than that are counted.
+    let online = online.or_else(|| fields.read("online-vcpus", |text| text.parse().ok()));
     config.online_vcpus = online.filter(|online| *online < vcpus);
     config.cpu_weight = fields.read("cpu_weight", |text| {
         text.parse().ok().filter(|weight| (1..=0xffff).contains(weight))

@@ -7,8 +7,9 @@ use super::ToXendError;
 use crate::{
     config::{DomainConfig, GuestKind},
     cpus::CpuSet,
-    devices::{PciDevice, Vbd, Vfb, Vif},
+    devices::{DeviceSettings, PciDevice, Vbd, Vfb, Vif},
     platform::CPUID_REGISTERS,
+    shown::shown,
     unmapped::{Unmapped, Why},
 };
 
@@ -18,6 +19,9 @@ enum For {
     Relocd,
     Xend,
 }
+
+/// Virtual processors in a mask at most.
+const MAX_MASK: u32 = 128;
 
 /// Everything.
 pub(crate) fn relocd(config: &DomainConfig) -> Sexp {
@@ -35,9 +39,7 @@ pub(crate) fn xend(config: &DomainConfig) -> Result<(Sexp, Vec<Unmapped>), ToXen
     }
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"_.:+-".contains(&byte);
     if !config.name.bytes().all(fits) {
-        return Err(ToXendError::Name(
-            config.name.chars().flat_map(char::escape_default).collect(),
-        ));
+        return Err(ToXendError::Name(shown(&config.name)));
     }
     let mut lost = Vec::new();
     if let Some(weight) = config.cpu_weight.filter(|weight| *weight != 256) {
@@ -48,6 +50,29 @@ pub(crate) fn xend(config: &DomainConfig) -> Result<(Sexp, Vec<Unmapped>), ToXen
             &[atom(&weight.to_string())],
             why,
         ));
+    }
+    if let Some(online) = config
+        .online_vcpus
+        .filter(|online| (MAX_MASK..config.vcpus).contains(online))
+    {
+        let why = Why::NoSuchValue("is more than xend has bits for; all of them will be online");
+        lost.push(Unmapped::new(
+            "vcpu_avail".to_owned(),
+            &[atom(&online.to_string())],
+            why,
+        ));
+    }
+    for (at, device) in config.pci.iter().enumerate() {
+        for (key, value) in device.options.iter().filter(|(key, _)| !is_option(key)) {
+            let path = format!("device/pci[0]/dev[{at}]/opts");
+            lost.push(Unmapped::new(path, &[pair(key, value)], Why::NoCounterpart));
+        }
+    }
+    for (class, at, settings) in others(config) {
+        for (key, value) in settings {
+            let path = format!("device/{class}[{at}]/{key}");
+            lost.push(Unmapped::new(path, &[atom(value)], Why::NoCounterpart));
+        }
     }
     Ok((write(config, For::Xend), lost))
 }
@@ -68,11 +93,10 @@ fn write(config: &DomainConfig, to: For) -> Sexp {
     }
     number(&mut list, "shadow_memory", config.shadow_memory_mib);
     list.push(pair("vcpus", &config.vcpus.to_string()));
-    if let Some(online) = config
-        .online_vcpus
-        .filter(|online| *online < config.vcpus && *online < 128)
-    {
-        list.push(pair("vcpu_avail", &((1_u128 << online) - 1).to_string()));
+    match config.online_vcpus.filter(|online| *online < config.vcpus) {
+        Some(online @ 0..MAX_MASK) => list.push(pair("vcpu_avail", &((1_u128 << online) - 1).to_string())),
+        Some(online) if to == For::Relocd => list.push(pair("online-vcpus", &online.to_string())),
+        _ => {}
     }
     if !config.affinity.is_empty() {
         list.push(Sexp::List(vec![atom("cpus"), affinity(config)]));
@@ -172,7 +196,10 @@ fn devices(list: &mut Vec<Sexp>, config: &DomainConfig, to: For) {
         }
     }
     if !config.pci.is_empty() {
-        list.push(device("pci", config.pci.iter().map(pci_element).collect()));
+        list.push(device(
+            "pci",
+            config.pci.iter().map(|device| pci_element(device, to)).collect(),
+        ));
     }
     list.extend(config.vtpms.iter().map(|vtpm| {
         let mut elements = Vec::new();
@@ -237,7 +264,7 @@ fn vfb_elements(vfb: &Vfb) -> Vec<Sexp> {
     list
 }
 
-fn pci_element(device: &PciDevice) -> Sexp {
+fn pci_element(device: &PciDevice, to: For) -> Sexp {
     let hex = |key, number: u32| pair(key, &format!("{number:#x}"));
     let mut list = vec![
         atom("dev"),
@@ -253,8 +280,24 @@ fn pci_element(device: &PciDevice) -> Sexp {
         list.push(hex("vdevfn", u32::from(slot) << 3));
     }
     let option = |(key, value): &(String, String)| Sexp::List(vec![atom("opts"), pair(key, value)]);
-    list.extend(device.options.iter().map(option));
+    let options = device
+        .options
+        .iter()
+        .filter(|(key, _)| to == For::Relocd || is_option(key));
+    list.extend(options.map(option));
     Sexp::List(list)
+}
+
+/// Settings of devices that have no field: the class, which one of them all, and the settings.
+fn others(config: &DomainConfig) -> impl Iterator<Item = (&'static str, usize, &DeviceSettings)> {
+    let vifs = config.vifs.iter().enumerate().map(|(at, vif)| ("vif", at, &vif.other));
+    let vbds = config.vbds.iter().enumerate().map(|(at, vbd)| ("vbd", at, &vbd.other));
+    vifs.chain(vbds)
+}
+
+/// Whether xend knows an option of a PCI device: it refuses the domain for another one.
+fn is_option(key: &str) -> bool {
+    ["msitranslate", "power_mgmt"].contains(&key)
 }
 
 fn pair(key: &str, value: &str) -> Sexp {

@@ -4,6 +4,7 @@
 //! `\x41` and `\101`, but loses the byte.
 
 use super::XlError;
+use crate::shown::shown;
 
 /// Lines of a configuration.
 #[derive(Debug, Default)]
@@ -130,7 +131,7 @@ impl Spec {
         match name {
             Some(id) if id.bytes().all(|byte| byte.is_ascii_digit()) => Err(XlError::BackendNumber {
                 key: self.device.clone(),
-                id: id.to_owned(),
+                id: shown(id),
             }),
             name => self.pair("backend", name),
         }
@@ -144,7 +145,7 @@ impl Spec {
     fn separator(&self, key: &str, value: &str) -> XlError {
         XlError::Separator {
             key: format!("{}: {key}", self.device),
-            value: value.chars().take(64).flat_map(char::escape_default).collect(),
+            value: shown(value),
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::{
     devices::{PciDevice, Vbd, Vfb, Vif, Vtpm},
     disk::Backing,
     platform::{CPUID_REGISTERS, CpuidLeaf, TIMER_MODES, TSC_MODES},
+    shown::shown,
 };
 
 pub(crate) fn write(config: &DomainConfig) -> Result<Vec<u8>, XlError> {
@@ -140,10 +141,10 @@ fn all<T>(
 
 fn disk(vbd: &Vbd) -> Result<String, XlError> {
     let disk = vbd.disk().map_err(|source| XlError::Disk {
-        device: vbd.device.clone(),
+        device: shown(&vbd.device),
         source,
     })?;
-    let mut spec = Spec::new(format!("disk '{}'", vbd.device));
+    let mut spec = Spec::new(format!("disk '{}'", shown(&vbd.device)));
     if let Backing::Path { format, .. } = &disk.backing {
         spec.pair("format", Some(format.word()))?;
     }
@@ -208,8 +209,12 @@ fn pci(device: &PciDevice) -> Result<String, XlError> {
     }
     let mut spec = Spec::new(format!("pci '{address}'"));
     spec.word(&address);
+    // xl ends at an option that it does not know. xend has the first two of these.
+    let known = ["msitranslate", "power_mgmt", "permissive", "seize"];
     for (key, value) in &device.options {
-        spec.pair(key, Some(value))?;
+        if known.contains(&key.as_str()) && matches!(value.as_str(), "0" | "1") {
+            spec.pair(key, Some(value))?;
+        }
     }
     Ok(spec.finish())
 }

@@ -1,3 +1,6 @@
+mod devices;
+mod guests;
+
 use super::*;
 use crate::{
     Action, CannotRun, CpuSet, DeviceModel, GuestKind, PciDevice, PortRange, Switch, VbdClass, Vfb, Vif, Vtpm, Why,
@@ -48,129 +51,6 @@ fn some(text: &str) -> Option<String> {
 }
 
 #[test]
-fn the_small_example_of_the_envelope() {
-    let error = DomainConfig::from_xend(&tree("(domain (domid 3) (name vm1) (memory 256))"));
-    assert_eq!(error, Err(ConfigError::Missing("uuid")));
-}
-
-#[test]
-fn a_guest_of_3_0_3_with_a_bootloader() {
-    let (config, lost) = DomainConfig::from_xend(&tree(
-        "(domain (domid 7) (uuid 8d1f7f0e-6f4c-0d0c-2a53-6f3a1b2c3d4e) (vcpus 2) (vcpu_avail 3)
-         (cpu_weight 1.0) (memory 512) (shadow_memory 0) (maxmem 1024)
-         (bootloader /usr/bin/pygrub) (features ) (name web1)
-         (on_poweroff destroy) (on_reboot restart) (on_crash restart)
-         (image (linux (kernel /var/lib/xen/boot_kernel.p1Xz9K) (ramdisk /var/lib/xen/boot_ramdisk.Yq2)
-                (args 'ro root=/dev/VolGroup00/LogVol00 console=xvc0')))
-         (device (vif (backend 0) (script vif-bridge) (bridge xenbr0) (mac 00:16:3e:11:22:33)))
-         (device (vbd (backend 0) (dev xvda:disk) (uname phy:/dev/vg0/web1) (mode w)))
-         (device (tap (backend 0) (dev xvdb:disk) (uname tap:aio:/srv/xen/data.img) (mode w)))
-         (state -b----) (shutdown_reason poweroff) (cpu_time 41.2) (online_vcpus 2)
-         (up_time 86400.5) (start_time 1190000000.12) (store_mfn 196608) (console_mfn 196607))",
-    ))
-    .unwrap();
-    assert_eq!((config.name.as_str(), config.kind), ("web1", GuestKind::Pv));
-    assert_eq!((config.memory_kib, config.max_memory_kib), (512 << 10, 1024 << 10));
-    assert_eq!((config.vcpus, config.online_vcpus, config.cpu_weight), (2, None, None));
-    assert_eq!(config.bootloader.as_deref(), Some("/usr/bin/pygrub"));
-    assert_eq!((&config.kernel, &config.ramdisk, &config.extra), (&None, &None, &None));
-    assert_eq!(config.vifs[0].script.as_deref(), Some("vif-bridge"));
-    assert_eq!(
-        (config.vbds[0].class, config.vbds[1].class),
-        (VbdClass::Vbd, VbdClass::Tap)
-    );
-    assert_eq!(missed(&lost), ["cpu_weight"]);
-    let why = |path: &str| lost.iter().find(|lost| lost.path == path).map(|lost| lost.why);
-    assert_eq!(why("image/linux/kernel"), Some(Why::OneBoot));
-    assert_eq!(why("image/linux/ramdisk"), Some(Why::OneBoot));
-    assert_eq!(why("image/linux/args"), Some(Why::OneBoot));
-    assert_eq!(why("features"), Some(Why::Default));
-    assert_eq!(why("store_mfn"), Some(Why::SourceFact));
-    assert_eq!(config.check_runnable(), Ok(()));
-}
-
-#[test]
-fn an_hvm_guest_of_3_0_3() {
-    let (config, lost) = DomainConfig::from_xend(&tree(
-        "(domain (domid 9) (uuid 2b6c2b6c-6f4c-0d0c-2a53-6f3a1b2c3d4e) (vcpus 1) (vcpu_avail 1) (memory 1024)
-         (shadow_memory 10) (maxmem 1024)
-         (name win1) (localtime 1) (on_poweroff destroy) (on_reboot restart) (on_crash restart)
-         (image (hvm (kernel /usr/lib/xen/boot/hvmloader) (device_model /usr/lib64/xen/bin/qemu-dm) (pae 1)
-                (vcpus 2) (boot c) (serial pty) (vnc 1) (vncunused 1) (acpi 1) (apic 1) (usb 1)
-                (usbdevice tablet)))
-         (device (vif (backend 0) (script vif-bridge) (bridge xenbr0) (mac 00:16:3e:44:55:66) (type ioemu)))
-         (device (vbd (backend 0) (dev hda:disk) (uname file:/var/lib/xen/images/win1.img) (mode w)))
-         (device (vbd (backend 0) (dev hdc:cdrom) (mode r))) (state r-----))",
-    ))
-    .unwrap();
-    assert_eq!(missed(&lost), Vec::<&str>::new());
-    // The number in the image counts.
-    assert_eq!((config.vcpus, config.online_vcpus), (2, Some(1)));
-    assert_eq!(config.platform.localtime, Some(true));
-    assert_eq!(config.platform.usb_devices, ["tablet"]);
-    assert_eq!(config.platform.switches.get(&Switch::Apic), Some(&true));
-    assert_eq!(
-        (config.vfbs[0].vnc, config.vfbs[0].vnc_unused),
-        (Some(true), Some(true))
-    );
-    assert_eq!(config.platform.device_model, Some(DeviceModel::QemuXenTraditional));
-    assert_eq!(config.check_runnable(), Err(CannotRun::TraditionalDeviceModel));
-    assert_eq!(config.to_xend(), Err(ToXendError::Kind("fully virtualised")));
-}
-
-#[test]
-fn a_guest_of_4_1() {
-    let (config, lost) = DomainConfig::from_xend(&tree(
-        "(domain (domid 12) (cpu_weight 256) (cpu_cap 0) (pool_name Pool-0)
-         (bootloader /usr/bin/pygrub) (vcpus 2) (cpus (() ())) (on_poweroff destroy) (description '')
-         (on_crash restart) (uuid 5f2b5f2b-6f4c-0d0c-2a53-6f3a1b2c3d4e) (bootloader_args '') (name web2)
-         (on_reboot restart) (maxmem 1024) (memory 1024) (shadow_memory 0) (vcpu_avail '3') (features '')
-         (on_xend_start ignore) (on_xend_stop ignore) (start_time 1380000000.0) (cpu_time 12.5) (online_vcpus 2)
-         (image (linux (kernel '') (superpages 0) (tsc_mode 0) (videoram 4) (pci ()) (nomigrate 0)
-                (notes (HV_START_LOW 18446603336221196288) (FEATURES '!writable_page_tables|pae_pgdir_above_4gb'))))
-         (status 2) (state -b----) (store_mfn 1234567) (console_mfn 1234566)
-         (device (vif (bridge xenbr0) (mac 00:16:3e:aa:bb:cc) (script /etc/xen/scripts/vif-bridge) (uuid 9a) (backend 0)))
-         (device (vkbd (backend 0)))
-         (device (vfb (vncunused 1) (vnc 1) (uuid 77) (location 127.0.0.1:5900)))
-         (device (console (protocol vt100) (location 2) (uuid 66)))
-         (device (tap2 (protocol x86_64-abi) (uname tap:aio:/srv/web2.img) (bootable 1) (dev xvda:disk) (mode w)
-                 (backend 0) (uuid 55) (VDI ''))))",
-    ))
-    .unwrap();
-    assert_eq!(missed(&lost), Vec::<&str>::new());
-    assert_eq!(
-        config.vifs,
-        [Vif {
-            mac: some("00:16:3e:aa:bb:cc"),
-            bridge: some("xenbr0"),
-            script: some("vif-bridge"),
-            ..Vif::default()
-        }]
-    );
-    assert_eq!(
-        (
-            config.vbds[0].class,
-            config.vbds[0].bootable,
-            config.vbds[0].other.len()
-        ),
-        (VbdClass::Tap2, Some(true), 0)
-    );
-    assert_eq!((config.online_vcpus, config.affinity.as_slice()), (None, [].as_slice()));
-    let (back, lost) = config.to_xend().unwrap();
-    assert_eq!(lost, []);
-    assert_eq!(
-        DomainConfig {
-            cpu_weight: Some(256),
-            ..DomainConfig::from_xend(&back).unwrap().0
-        },
-        config
-    );
-    let text = String::from_utf8(sxp::to_bytes(&back)).unwrap();
-    assert!(text.contains("(device (vkbd))"), "{text}");
-    assert!(!text.contains("cpu_weight"), "{text}");
-}
-
-#[test]
 fn what_every_domain_has() {
     let read = |text: &str| DomainConfig::from_xend(&tree(text));
     assert_eq!(read("(vm)"), Err(ConfigError::NotADomain));
@@ -185,6 +65,8 @@ fn what_every_domain_has() {
         (&format!("(domain {ID} (vcpus 5000))"), "vcpus"),
         (&format!("(domain {ID} (image (vms)))"), "image"),
         (&format!("(domain {ID} (image (pvh)))"), "image"),
+        (&format!("(domain {ID} (image hvm))"), "image"),
+        (&format!("(domain {ID} (image ((hvm))))"), "image"),
         (&format!("(domain {ID} (on_crash maybe))"), "on_crash"),
         (&format!("(domain {})", ID.replace("512", "0")), "memory"),
     ] {
@@ -441,182 +323,14 @@ fn masks_of_cpuid() {
 }
 
 #[test]
-fn interfaces() {
-    let vif = |settings: &str| {
-        let (config, lost) = pv(&format!("(device (vif {settings}))"));
-        let missed = missed(&lost).join(" ");
-        (config.vifs[0].clone(), missed)
-    };
-    let (all, missed) = vif(
-        "(backend drv) (script /etc/xen/scripts/vif-route) (bridge br0) (mac 00:16:3e:00:00:01) (ip '10.0.0.1 10.0.0.2')
-         (type ioemu) (vifname web0) (rate 10MB/s@50ms) (model e1000) (uuid x)",
-    );
-    assert_eq!(missed, "");
-    assert_eq!(
-        all,
-        Vif {
-            mac: some("00:16:3e:00:00:01"),
-            bridge: some("br0"),
-            ip: some("10.0.0.1 10.0.0.2"),
-            script: some("vif-route"),
-            model: some("e1000"),
-            kind: some("ioemu"),
-            host_name: some("web0"),
-            rate: some("10MB/s@50ms"),
-            backend: some("drv"),
-            other: Vec::new(),
-        }
-    );
-    assert_eq!(vif("(ip 10.0.0.1) (ip 10.0.0.2)").0.ip, some("10.0.0.1 10.0.0.2"));
-    assert_eq!(vif("(script /opt/own/vif)").0.script, some("/opt/own/vif"));
-    assert_eq!(vif("(vifname vif6.0)").0.host_name, None);
-    assert_eq!(vif("(backend Domain-0)").0.backend, None);
-    assert_eq!(vif("(type netfront)").0.kind, some("vif"));
-    assert_eq!(
-        vif("(accel eth2) (security_label x)").1,
-        "device/vif[0]/accel device/vif[0]/security_label"
-    );
-    let (odd, missed) = vif("(speed 11) (type odd)");
-    assert_eq!(odd.other, [("speed".to_owned(), "11".to_owned())]);
-    assert_eq!(missed, "device/vif[0]/speed device/vif[0]/type");
-}
-
-#[test]
-fn rates() {
-    let rate = |text: &str| pv(&format!("(device (vif (rate '{text}')))")).0.vifs[0].rate.clone();
-    assert_eq!(rate("1250000,50000"), some("25000000B/s@50000us"));
-    assert_eq!(rate("100Kb/s"), some("100Kb/s"));
-    assert_eq!(rate("4294967295,0"), None);
-    assert_eq!(rate("4294967295,1"), None);
-    assert_eq!(rate("4294967295,100000"), some("42949673KB/s@100000us"));
-    for bad in ["0,5", "fast", "5,x", "1B/s@", "1B/s@s", "B/s", "1,99999999999"] {
-        let (config, lost) = pv(&format!("(device (vif (rate '{bad}')))"));
-        assert_eq!(
-            (&config.vifs[0].rate, missed(&lost)),
-            (&None, vec!["device/vif[0]/rate"]),
-            "{bad}"
-        );
-    }
-    // What the other side makes of it is the same number of bytes in the same time.
-    for (bytes, usecs) in [(1_u64, 999_999_u64), (1234, 50_000), (7, 3), (4_000_000, 1000)] {
-        let text = rate(&format!("{bytes},{usecs}")).unwrap();
-        let (number, _) = text.split_once("B/s@").unwrap();
-        assert_eq!(number.parse::<u64>().unwrap() * usecs / 1_000_000, bytes);
-    }
-}
-
-#[test]
-fn disks() {
-    let (config, lost) = pv(
-        "(device (vbd (dev ioemu:hda) (uname phy:vg/lv) (mode 'w!') (bootable 0) (backend 0)))
-         (device (vbd (dev hdc:cdrom) (mode r)))
-         (device (tap (dev xvdb:disk) (uname tap:qcow2:/p) (mode w) (backend storage)))
-         (device (tap2 (dev xvdc:disk) (uname tap2:vhd:/p) (mode r) (weird 1)))",
-    );
-    let classes: Vec<VbdClass> = config.vbds.iter().map(|vbd| vbd.class).collect();
-    assert_eq!(classes, [VbdClass::Vbd, VbdClass::Vbd, VbdClass::Tap, VbdClass::Tap2]);
-    assert_eq!(
-        (config.vbds[0].mode.as_str(), config.vbds[0].bootable),
-        ("w!", Some(false))
-    );
-    assert_eq!(
-        (&config.vbds[1].backing, config.vbds[2].backend.as_deref()),
-        (&None, Some("storage"))
-    );
-    assert_eq!(missed(&lost), ["device/vbd[0]/mode", "device/tap2[0]/weird"]);
-}
-
-#[test]
-fn other_devices() {
-    let (config, lost) = pv("(device (vfb (type vnc) (vncdisplay 7) (vncpasswd p) (display :1))) (device (vkbd))");
-    assert_eq!((config.vfbs[0].vnc, config.vfbs[0].vnc_display), (Some(true), Some(7)));
-    assert_eq!(missed(&lost), Vec::<&str>::new());
-    assert_eq!(
-        pv("(device (vfb (sdl 1) (opengl 0) (keymap fr)))").0.vfbs[0].opengl,
-        Some(false)
-    );
-    assert_eq!(missed(&pv("(device (vkbd (backend 0)))").1), ["device/vkbd[0]"]);
-
-    let (config, lost) = pv(
-        "(device (pci (backend 0) (dev (domain 0x0) (bus 0x1) (slot 0x1f) (func 0x7) (vdevfn 0x100) (key a) (uuid b))
-                      (dev (bus 0x2) (slot 0x3) (func 0x0) (vslt 0x6) (opts (msitranslate 1)) (opts ((power_mgmt 0))))
-                      (dev (domain 0x1) (bus 0x2) (slot 0x3) (func 0x0) (vdevfn 0x28))))",
-    );
-    assert_eq!(missed(&lost), Vec::<&str>::new());
-    assert_eq!(
-        (
-            config.pci[0].bus,
-            config.pci[0].slot,
-            config.pci[0].function,
-            config.pci[0].virtual_slot
-        ),
-        (1, 31, 7, None)
-    );
-    assert_eq!(
-        config.pci[1],
-        PciDevice {
-            bus: 2,
-            slot: 3,
-            virtual_slot: Some(6),
-            options: vec![
-                ("msitranslate".to_owned(), "1".to_owned()),
-                ("power_mgmt".to_owned(), "0".to_owned())
-            ],
-            ..PciDevice::default()
-        }
-    );
-    assert_eq!((config.pci[2].domain, config.pci[2].virtual_slot), (1, Some(5)));
-    assert_eq!(config.check_runnable(), Err(CannotRun::PciDevices(3)));
-    let (_, lost) = pv("(device (pci (dev (bus 0x1)) (dev (bus 1) (slot 0x20) (func 0))))");
-    assert_eq!(missed(&lost), ["device/pci[0]/dev[0]", "device/pci[0]/dev[1]"]);
-
-    let (config, lost) = pv(
-        "(device (vtpm (backend 0) (instance 1) (uuid u))) (device (ioports (from 0x2f8) (to 0x2ff)))
-         (device (irq (irq 5)))",
-    );
-    assert_eq!(
-        config.vtpms,
-        [Vtpm {
-            backend: None,
-            uuid: some("u")
-        }]
-    );
-    assert_eq!(
-        config.io_ports,
-        [PortRange {
-            first: 0x2f8,
-            last: 0x2ff
-        }]
-    );
-    assert_eq!((config.irqs.as_slice(), missed(&lost).len()), ([5].as_slice(), 0));
-
-    let (_, lost) = pv(
-        "(device (usb (path 1-2))) (device (vscsi (feature-host 0))) (device (vusb)) (device (vif2)) (device (new))
-         (device (ioports (from 9) (to 1))) (device (irq)) (device x) (device)",
-    );
-    assert_eq!(
-        missed(&lost),
-        [
-            "device/usb[0]",
-            "device/vscsi[0]",
-            "device/vusb[0]",
-            "device/vif2[0]",
-            "device/new[0]",
-            "device/ioports[0]",
-            "device/irq[0]",
-            "device",
-            "device"
-        ]
-    );
-}
-
-#[test]
 fn nothing_is_lost_silently() {
     let (_, lost) = pv("(brand (new 1)) loose () (vcpus (1)) (vncpasswd geheim) (x (vncpasswd geheim))");
     assert_eq!(paths(&lost), ["brand", "", "", "vcpus", "vncpasswd", "x"]);
     assert!(lost.iter().all(Unmapped::matters));
     assert_eq!(lost[0].to_string(), "brand ((new 1)) is not known");
     assert!(!format!("{lost:?}").contains("geheim"));
+    assert_eq!(missed(&pv("(device (vif) (vbd))").1), ["device"]);
+    assert_eq!(missed(&pv("('a\\x1b[2J\nb/c' 1)").1), ["a\\u{1b}[2J\\nb/c"]);
     // A peer can send many; the list does not grow with them.
     let (_, lost) = pv(&"(q 1) ".repeat(5000));
     assert_eq!((lost.len(), lost[512].value.as_str()), (513, "4488 more"));

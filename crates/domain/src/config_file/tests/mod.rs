@@ -1,3 +1,5 @@
+mod xen;
+
 use proptest::prelude::*;
 
 use super::*;
