@@ -72,10 +72,11 @@ pub(crate) fn arrive(host: &Arc<Host>, arrival: &Arrival<'_>, image: &mut dyn Im
         row.ok_or_else(|| ToolstackError::Failed("xl restore has ended well, but the domain is not there".to_owned()))
     });
     match found {
-        Ok(row) => Ok(Box::new(ArrivedDomain::new(
+        Ok(row) => Ok(Box::new(ArrivedDomain::built(
             Arc::clone(host),
             row.id,
             arrival.relocation,
+            &config.name,
         ))),
         Err(error) => Err(match remove(host, own) {
             Ok(()) => error,

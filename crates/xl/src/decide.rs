@@ -15,15 +15,50 @@ pub(crate) struct ArrivedDomain {
     host: Arc<Host>,
     id: DomainId,
     relocation: Uuid,
+    /// Its own name, if it has just been built: then it need not be looked at first. The guest stands still for as long as that takes.
+    fresh: Option<String>,
 }
 
 impl ArrivedDomain {
-    pub(crate) fn new(host: Arc<Host>, id: DomainId, relocation: Uuid) -> ArrivedDomain {
-        ArrivedDomain { host, id, relocation }
+    /// One that has just been built, paused.
+    pub(crate) fn built(host: Arc<Host>, id: DomainId, relocation: Uuid, own: &str) -> ArrivedDomain {
+        ArrivedDomain {
+            fresh: Some(own.to_owned()),
+            ..ArrivedDomain::found(host, id, relocation)
+        }
+    }
+
+    /// One that has been found again.
+    pub(crate) fn found(host: Arc<Host>, id: DomainId, relocation: Uuid) -> ArrivedDomain {
+        ArrivedDomain {
+            host,
+            id,
+            relocation,
+            fresh: None,
+        }
     }
 
     /// First it runs, then it gets its own name: until both are done it is found by the other one.
-    fn run(&self) -> Result<()> {
+    fn run(&mut self) -> Result<()> {
+        let own = match self.fresh.take() {
+            Some(own) => {
+                self.host.unpause(self.id)?;
+                own
+            }
+            None => self.look_and_run()?,
+        };
+        if let Err(error) = self.host.rename(self.id, &own) {
+            // It runs, and that is what the source has to hear.
+            tracing::error!(
+                domid = self.id, %error,
+                "the domain runs, but still has the name that it arrived by; once '{own}' is free: xl rename {} {own}", self.id
+            );
+        }
+        Ok(())
+    }
+
+    /// It may have run already. Its own name.
+    fn look_and_run(&self) -> Result<String> {
         let row = self.host.row(self.id)?;
         let Name::Arriving { relocation, own } = &row.name else {
             return Err(ToolstackError::Failed(format!(
@@ -38,14 +73,7 @@ impl ArrivedDomain {
         if row.flags.paused {
             self.host.unpause(self.id)?;
         }
-        if let Err(error) = self.host.rename(self.id, own) {
-            // It runs, and that is what the source has to hear.
-            tracing::error!(
-                domid = self.id, %error,
-                "the domain runs, but still has the name that it arrived by; once '{own}' is free: xl rename {} {own}", self.id
-            );
-        }
-        Ok(())
+        Ok(own.clone())
     }
 }
 
@@ -54,7 +82,7 @@ impl Arrived for ArrivedDomain {
         self.id
     }
 
-    fn unpause(self: Box<Self>) -> std::result::Result<DomainId, Undone<dyn Arrived>> {
+    fn unpause(mut self: Box<Self>) -> std::result::Result<DomainId, Undone<dyn Arrived>> {
         match self.run() {
             Ok(()) => Ok(self.id),
             Err(error) => Err(Undone { error, domain: self }),

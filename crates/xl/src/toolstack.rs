@@ -46,6 +46,11 @@ impl Xl {
     pub fn new(settings: &Settings, program: PathBuf, helper: PathBuf) -> Result<Xl> {
         let host = Host::new(Program::new(program), helper, settings.state_directory.join("xl"))?;
         host.facts()?;
+        for row in host.list()? {
+            if let Name::Arriving { relocation, own } | Name::Departing { relocation, own } = &row.name {
+                tracing::info!(domid = row.id, %relocation, "domain '{own}' is held by a relocation: xm status tells which, or nobody knows it any more");
+            }
+        }
         Ok(Xl { host: Arc::new(host) })
     }
 
@@ -150,7 +155,7 @@ impl Toolstack for Xl {
         let is = |name: &Name| matches!(name, Name::Arriving { relocation: held, .. } if *held == relocation);
         let found = self.held(relocation, is)?;
         Ok(found.map(|row| {
-            let arrived = ArrivedDomain::new(Arc::clone(&self.host), row.id, relocation);
+            let arrived = ArrivedDomain::found(Arc::clone(&self.host), row.id, relocation);
             Box::new(arrived) as Box<dyn Arrived>
         }))
     }
