@@ -27,6 +27,7 @@ mod recovery;
 mod relocations;
 mod spooled;
 mod system;
+pub mod tls;
 mod toolstacks;
 mod unwritten;
 
