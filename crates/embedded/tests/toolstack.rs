@@ -151,7 +151,7 @@ fn a_cut_leaves_the_domain_running_and_nothing_there() {
                 .arrive(
                     &Arrival {
                         relocation,
-                        config: &config
+                        config: &config,
                         peer: "",
                         original: None,
                     },

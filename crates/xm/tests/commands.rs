@@ -85,7 +85,7 @@ fn create_sends_the_configuration() {
     assert_eq!(text(&output.stdout), "Domain 'web' started (domain 7)\n");
     assert_eq!(
         text(&output.stderr),
-        format!("Warning: {path}:3:1: bootloader is not known and has no effect\n")
+        format!("Warning: {path}:3:1: bootloader has no effect on this kind of guest\n")
     );
 
     let output = without_daemon(&dir.path().join("none"), &["create", path]);
@@ -144,7 +144,8 @@ fn help_pages_and_completions() {
     assert_eq!(
         names.join(" "),
         "xm-completions.1 xm-console.1 xm-create.1 xm-destroy.1 xm-info.1 xm-list.1 xm-man.1 xm-migrate.1 xm-pause.1 \
-         xm-resolve.1 xm-status.1 xm-unpause.1 xm.1"
+         xm-resolve.1 xm-spool-delete.1 xm-spool-list.1 xm-spool-restore.1 xm-spool-send.1 xm-spool.1 xm-status.1 \
+         xm-unpause.1 xm.1"
     );
     assert!(
         fs::read_to_string(pages.join("xm-migrate.1"))

@@ -3,6 +3,7 @@
 mod conclude;
 mod handoff;
 mod link;
+mod mode;
 mod negotiate;
 mod outcome;
 mod send;
@@ -15,13 +16,13 @@ use domain::HostFacts;
 pub use handoff::{Ask, Handoff};
 use image::ImageSink;
 use peer::{
-    control::{self, Failure, Migrate, Migrated, NoConvergence, Reply},
+    control::{self, Failure, Migrate, Migrated, Reply},
     handoff::source::Event,
     native::message::{ModeWord, Relocate},
 };
 pub use spooled::send_spooled;
 use tokio::sync::oneshot;
-use toolstack::{Departed, Departure, DomainState, LiveOptions, Mode, Observer, OnNoConvergence};
+use toolstack::{Departed, Departure, DomainState, Observer};
 use tracing::Instrument;
 use uuid::Uuid;
 
@@ -79,7 +80,7 @@ pub async fn migrate(
         cancel,
         ..Relocation::new(Uuid::new_v4(), Direction::Out, &config, &order.host, word.word())
     };
-    let (toolstack, mode, relocation_id) = (Arc::clone(&host.toolstack), mode(&order), relocation.id);
+    let (toolstack, mode, relocation_id) = (Arc::clone(&host.toolstack), mode::of(&order), relocation.id);
     let depart = move |image: &mut dyn ImageSink, observer: &mut dyn Observer| {
         let departure = Departure {
             relocation: relocation_id,
@@ -138,27 +139,6 @@ enum Place {
     Host,
     /// An entry of the spool.
     Spool,
-}
-
-/// How an operator wants a running domain to depart.
-fn mode(order: &Migrate) -> Mode {
-    if !order.live {
-        return Mode::Offline;
-    }
-    let defaults = LiveOptions::default();
-    Mode::Live(LiveOptions {
-        max_downtime: order
-            .max_downtime
-            .map_or(defaults.max_downtime, std::time::Duration::from_millis),
-        bandwidth: order.bandwidth,
-        on_no_convergence: match order.on_no_convergence {
-            None => defaults.on_no_convergence,
-            Some(NoConvergence::Stop) => OnNoConvergence::Stop,
-            Some(NoConvergence::Abort) => OnNoConvergence::Abort,
-            Some(NoConvergence::Throttle) => OnNoConvergence::Throttle,
-        },
-        ..defaults
-    })
 }
 
 struct Outgoing {

@@ -464,6 +464,8 @@ fn pages_of_zeros_leave_the_spool_as_such() {
 }
 
 proptest::proptest! {
+    // Each case reads some thousand cuts.
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(32))]
     #[test]
     fn records_come_back_and_a_cut_is_told(peer in ".{0,60}", reason in proptest::option::of(".{0,60}"), name in "[^\\x00-\\x1f\\x7f-\\u{9f}/]{1,60}") {
         let config = config(&name);

@@ -181,11 +181,7 @@ impl SpoolWriter {
         files::remove(&arriving);
         self.finished = true;
         spool.books().held.insert(self.entry.id);
-        Ok(Held {
-            spool: spool.clone(),
-            entry: self.entry.clone(),
-            stays: false,
-        })
+        Ok(Held::new(&spool, self.entry.clone()))
     }
 }
 
