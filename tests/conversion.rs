@@ -19,10 +19,11 @@ use std::{fs, path::PathBuf};
 use captures::Capture;
 use image::{
     ImageError, ImageSink as _, ImageSource as _, Item,
-    legacy::{LegacyGuest, LegacyOptions, LegacySource},
+    legacy::{LegacyGuest, LegacyOptions, LegacySink, LegacySource, LegacyTarget, LegacyWriteOptions},
+    record::RecordType,
     v2::V2Writer,
 };
-use images::{Kind, Legacy, Upstream, Variant, variants, vectors};
+use images::{Kind, Legacy, Upstream, Variant, freedoms, variants, vectors};
 use xen::XenTools;
 
 fn options(pv: bool) -> LegacyOptions {
@@ -184,4 +185,64 @@ fn guests_with_page_tables_of_two_levels_are_refused_where_xens_converter_takes_
     let error = convert(&image, options(true)).unwrap_err().to_string();
     assert!(error.contains("page tables of two levels"), "{error}");
     oracle.verify(&oracle.convert(&image, 4, true).unwrap()).unwrap();
+}
+
+/// What a writer has to know before the pages come: how many vcpus there are, and how long the xsave item of each is.
+fn vcpus_and_xsave(image: &[u8]) -> (usize, Option<usize>) {
+    let mut source = LegacySource::new(image, options(true));
+    let (mut vcpus, mut xsave) = (0, None);
+    loop {
+        match source.next().unwrap() {
+            Item::Record {
+                kind: RecordType::X86_PV_VCPU_BASIC,
+                ..
+            } => vcpus += 1,
+            Item::Record {
+                kind: RecordType::X86_PV_VCPU_XSAVE,
+                body,
+            } => xsave = Some(body.len() - 8 + 16),
+            Item::Finish => return (vcpus, xsave),
+            _ => {}
+        }
+    }
+}
+
+/// Back to the xend that it is from. The freedoms are listed at [`LegacySink`].
+#[test]
+fn captures_come_back_as_the_same_bytes_but_for_the_freedoms() {
+    let Some(captures) = Capture::all("captures_come_back_as_the_same_bytes_but_for_the_freedoms") else {
+        return;
+    };
+    for capture in captures {
+        let (name, image) = (&capture.name, capture.image());
+        let (vcpus, xsave) = vcpus_and_xsave(image);
+        let options_back = LegacyWriteOptions {
+            target: if name.starts_with("xen41") {
+                LegacyTarget::Xen41
+            } else {
+                LegacyTarget::Xen43
+            },
+            xsave: xsave.map(|bytes| bytes as u32),
+            leave_out: false,
+        };
+        let mut source = LegacySource::new(image, options(true));
+        let mut sink = LegacySink::new(Vec::with_capacity(image.len()), options_back);
+        loop {
+            let item = source.next().unwrap();
+            sink.put(item).unwrap_or_else(|error| panic!("{name}: {error}"));
+            if matches!(item, Item::Finish) {
+                break;
+            }
+        }
+        let mut back = sink.into_inner();
+        assert_eq!(back.len(), image.len(), "{name}");
+        let mut free = 0;
+        for (begin, end) in freedoms(image, vcpus, xsave) {
+            back[begin..end].copy_from_slice(&image[begin..end]);
+            free += end - begin;
+        }
+        let differs = back.iter().zip(image).position(|(back, image)| back != image);
+        assert_eq!(differs, None, "{name}");
+        eprintln!("{name}: {} bytes come back, {free} of them free", image.len());
+    }
 }

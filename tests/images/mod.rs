@@ -5,12 +5,14 @@
 #![allow(dead_code, unused_imports, clippy::unwrap_used)]
 
 mod body;
+mod freedoms;
 mod guest;
 mod legacy;
 mod today;
 mod variants;
 mod vectors;
 
+pub use freedoms::freedoms;
 pub use variants::{Upstream, Variant, variants};
 pub use vectors::{Vector, vectors};
 

@@ -1,7 +1,8 @@
-//! The legacy image of libxc (Xen 3.0.2 to 4.5), read as an image of today.
+//! The legacy image of libxc (Xen 3.0.2 to 4.5), read as an image of today, and written from one.
 //!
 //! [`LegacySource`] gives the items that Xen's own converter would make of it, while it is read: constant memory but for four bytes for each
 //! page of the guest, and no temporary files. The image has no magic, no version and no length; whoever sends it has to be known to send one.
+//! [`LegacySink`] is the way back, for 64-bit PV guests.
 //!
 //! ```text
 //! image      = p2m_size [extended info] p2m_frames body tail        HVM: p2m_size body tail
@@ -19,10 +20,12 @@ mod hvm;
 mod input;
 mod pages;
 mod prologue;
+mod sink;
 mod source;
 
 pub use input::Word;
 pub use prologue::GuestWidth;
+pub use sink::{LegacySink, LegacyTarget, LegacyWriteOptions};
 pub use source::LegacySource;
 
 /// Which kind of guest the image is of: it does not say so itself.

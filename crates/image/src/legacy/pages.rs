@@ -33,13 +33,19 @@ impl Seen {
         }
     }
 
-    fn begin(&mut self) {
+    /// Whether a page has come, and not as an absent one since.
+    pub(super) fn is_there(&self, pfn: u64) -> bool {
+        self.last(pfn).is_some_and(|kind| kind != PageType::ABSENT)
+    }
+
+    /// A batch begins.
+    pub(super) fn begin(&mut self) {
         // It only has to differ from its neighbours'.
         self.batch = self.batch % 0x0fff_fff0 + 1;
     }
 
-    /// Notes a page; whether it is the first time in this batch.
-    fn note(&mut self, pfn: u64, kind: PageType) -> Option<bool> {
+    /// Notes a page; whether it is the first time in this batch. `None`: the guest has no such page.
+    pub(super) fn note(&mut self, pfn: u64, kind: PageType) -> Option<bool> {
         let page = self.pages.get_mut(usize::try_from(pfn).ok()?)?;
         let again = *page >> 4 == self.batch;
         *page = self.batch << 4 | u32::from(kind.nibble());

@@ -6,7 +6,7 @@ use super::input::{Input, Word};
 use crate::{ImageError, PAGE_SIZE};
 
 /// Entries of a p2m at most: what savers since 4.1 refuse to pass.
-const MAX_P2M: u64 = 0x0fff_ffff;
+pub(super) const MAX_P2M: u64 = 0x0fff_ffff;
 
 /// Bytes of extended information at most.
 const MAX_EXTENDED: u64 = 64 << 10;

@@ -6,6 +6,7 @@
 mod images;
 mod properties;
 mod refusals;
+mod sink;
 
 use std::{
     io::Write as _,

@@ -9,15 +9,21 @@ use crate::{
     options, read,
 };
 
-fn any_image() -> impl Strategy<Value = Legacy> {
-    let kind = prop::sample::select(vec![
+/// An image of any variant that can be.
+pub fn any_image() -> impl Strategy<Value = Legacy> {
+    images_of(vec![
         (Kind::Pv64, 8),
         (Kind::Pv64, 4),
         (Kind::Pae, 8),
         (Kind::Pae, 4),
         (Kind::Hvm, 8),
         (Kind::Hvm, 4),
-    ]);
+    ])
+}
+
+/// As [`any_image`], of one of these kinds with words of so many bytes.
+pub fn images_of(kinds: Vec<(Kind, usize)>) -> impl Strategy<Value = Legacy> {
+    let kind = prop::sample::select(kinds);
     let shape = (kind, 11..60_u64, 1..4_u32, 1..40_usize, any::<u8>());
     let flags = any::<[bool; 9]>();
     let vcpus = prop::collection::btree_set(1..200_u32, 0..4);
