@@ -50,6 +50,7 @@ impl Capture {
     }
 
     /// The configuration in the envelope.
+    #[allow(dead_code)] // not every test needs it
     pub fn config(&self) -> &[u8] {
         let length = u32::from_be_bytes(self.stream[16..20].try_into().unwrap());
         &self.stream[20..20 + length as usize]

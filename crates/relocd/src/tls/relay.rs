@@ -90,14 +90,14 @@ impl Relay {
                 return Ok(());
             }
             self.wait()?;
-            self.from_outer()?;
-            self.to_inner()?;
-            if let Err(error) = self.from_inner() {
+            self.read_outer()?;
+            self.write_inner()?;
+            if let Err(error) = self.read_inner() {
                 // It was reset; what was said before that is a refusal, which goes first.
-                let _ = self.to_outer();
+                let _ = self.write_outer();
                 return Err(error);
             }
-            self.to_outer()?;
+            self.write_outer()?;
         }
     }
 
@@ -131,14 +131,14 @@ impl Relay {
         }
     }
 
-    fn from_outer(&mut self) -> io::Result<()> {
+    fn read_outer(&mut self) -> io::Result<()> {
         while !self.outer_ended && self.pending.len() < PENDING {
             match self.session.read_tls(&mut self.outer) {
                 Ok(0) => self.outer_ended = true,
                 Ok(_) => {
                     if let Err(error) = self.session.process_new_packets() {
                         // The alert says why.
-                        let _ = self.to_outer();
+                        let _ = self.write_outer();
                         return Err(io::Error::other(error));
                     }
                 }
@@ -170,7 +170,7 @@ impl Relay {
         }
     }
 
-    fn to_inner(&mut self) -> io::Result<()> {
+    fn write_inner(&mut self) -> io::Result<()> {
         while !self.pending.is_empty() {
             match self.inner.write(&self.pending) {
                 Ok(count) => drop(self.pending.drain(..count)),
@@ -186,7 +186,7 @@ impl Relay {
         Ok(())
     }
 
-    fn from_inner(&mut self) -> io::Result<()> {
+    fn read_inner(&mut self) -> io::Result<()> {
         let mut buffer = [0; 4096];
         while self.inner_ended.is_none() && !self.session.is_handshaking() {
             match self.inner.read(&mut buffer) {
@@ -205,7 +205,7 @@ impl Relay {
         Ok(())
     }
 
-    fn to_outer(&mut self) -> io::Result<()> {
+    fn write_outer(&mut self) -> io::Result<()> {
         while self.session.wants_write() {
             match self.session.write_tls(&mut self.outer) {
                 Ok(_) => {}
