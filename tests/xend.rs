@@ -13,5 +13,7 @@ mod refused;
 mod support;
 #[path = "xend/taken.rs"]
 mod taken;
+#[path = "xend/tls.rs"]
+mod tls;
 #[path = "xend/world.rs"]
 mod world;

@@ -4,14 +4,12 @@
 
 #[path = "images/mod.rs"]
 mod images;
-#[path = "xend/killed.rs"]
-mod killed;
 mod support;
 #[path = "xend/world.rs"]
 mod world;
 
 use support::xend_peer::{Domain, Version, Xend};
-use world::{config, full_image, port, prepare, spooled};
+use world::{config, full_image, port, prepare, settles, spooled};
 
 /// Where, and what the sender must conclude; `None`: either.
 const POINTS: [(&str, Option<Domain>); 27] = [
@@ -61,7 +59,10 @@ fn at_every_boundary() {
             host.log()
                 .contains(&format!("fault point {}", point.split('@').next().unwrap()))
         });
-        if point.starts_with("receiver.") || point.starts_with("in.frame") {
+        if point.starts_with("receiver.adopt") {
+            // The daemon sees to what is left, and dies of the same.
+            host.ended();
+        } else if point.starts_with("receiver.") || point.starts_with("in.frame") {
             host.wait("the end of it", || {
                 host.journal_has("in", "kept") || host.journal_has("in", "discarded")
             });
@@ -70,7 +71,7 @@ fn at_every_boundary() {
             host.ended();
         }
         host.faults.clear();
-        killed::settles(&mut host, ended.domain, &today, point);
+        settles(&mut host, ended.domain, &today, point);
     }
 }
 

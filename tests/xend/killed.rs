@@ -12,37 +12,8 @@ use crate::{
         Host, PATIENCE,
         xend_peer::{Domain, Version, Xend},
     },
-    world::{config, full_image, left_over, port, spool_host, spooled},
+    world::{config, full_image, port, settles, spool_host},
 };
-
-/// The daemon, started again, settles what the last one left. Then the domain is at one place, whole.
-pub fn settles(host: &mut Host, domain: Domain, today: &[u8], what: &str) {
-    host.run();
-    host.wait("the end of the relocation", || {
-        let open = host.ok(&["status"]);
-        !open.contains("receiving") && !open.contains("recovering") && !open.contains("copying")
-    });
-    let found = spooled(host);
-    match domain {
-        Domain::Runs => {
-            assert!(found.is_empty(), "{what}: the domain is at both places\n{}", host.log());
-            assert!(
-                left_over(host).is_empty(),
-                "{what}: {:?}\n{}",
-                left_over(host),
-                host.log()
-            );
-        }
-        Domain::Destroyed => {
-            let [(name, stream)] = &found[..] else {
-                panic!("{what}: the domain is lost: {:?}\n{}", left_over(host), host.log());
-            };
-            assert!(name == "web" && stream == today, "{what}: the copy is not whole");
-            assert!(host.journal_has("in", "kept"), "{what}\n{}", host.log());
-        }
-        Domain::Stuck => panic!("{what}: stuck"),
-    }
-}
 
 /// Processes that receive, of any daemon of these directories.
 fn receivers(host: &Host) -> Vec<Pid> {

@@ -218,3 +218,38 @@ fn nothing_is_left_of_senders_that_fail() {
     }
     assert!(!host.journal_has("in", "kept"));
 }
+
+/// When the sender may have given up its copy already, nothing is refused any more: what can't be read is kept as it came.
+#[test]
+fn what_is_not_understood_at_its_end_is_kept_as_it_came() {
+    let host = spool_host("");
+    let mut image = full_image().bytes();
+    // The chunk that ends the body of an image of xend 4.1 and later: LAST_CHECKPOINT, the end, two unmapped pages; then a vcpu and the shared info.
+    let at = image.len() - (5168 + 128 + 4096) - 12 - 2 * 8;
+    assert_eq!(image[at..at + 8], [(-9_i32).to_le_bytes(), [0; 4]].concat());
+    image[at..at + 4].copy_from_slice(&(-99_i32).to_le_bytes());
+    let ended = Xend::new(Version::V4_1).migrate(port(&host), &config("web", 32, ""), &image);
+    assert_eq!(ended.domain, Domain::Destroyed);
+    host.wait("the end of it", || host.journal_has("in", "broken"));
+    let mut files = left_over(&host);
+    files.sort();
+    let [broken, rest] = &files[..] else {
+        panic!("{files:?}")
+    };
+    assert!(
+        std::fs::read(broken)
+            .unwrap()
+            .starts_with(b"Xen saved domain, xl format")
+    );
+    assert!(image.ends_with(&std::fs::read(rest).unwrap()));
+    // Up to the last batch of pages it is an image of today, and the rest begins behind that.
+    let pages = std::fs::metadata(broken).unwrap().len();
+    assert!(pages > 32 << 20, "{pages}");
+    let log = host.log();
+    assert!(
+        log.contains("chunk -99") && log.contains(rest.to_str().unwrap()),
+        "{log}"
+    );
+    let list = host.ok(&["spool", "list"]);
+    assert!(!list.contains("web"), "{list}");
+}

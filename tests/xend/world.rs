@@ -9,7 +9,10 @@ use std::{
 
 use image::save::SaveHeader;
 
-use crate::{images::Legacy, support::Host};
+use crate::{
+    images::Legacy,
+    support::{Host, xend_peer::Domain},
+};
 
 pub const ALLOW: &str = "(xend-relocation-hosts-allow '127.0.0.0/8')";
 
@@ -112,4 +115,33 @@ pub fn nothing_left(host: &Host) {
     host.wait("the end of the relocation", || {
         !host.ok(&["status"]).contains("copying")
     });
+}
+
+/// The daemon, started again, settles what the last one left. Then the domain is at one place, whole.
+pub fn settles(host: &mut Host, domain: Domain, today: &[u8], what: &str) {
+    host.run();
+    host.wait("the end of the relocation", || {
+        let open = host.ok(&["status"]);
+        !open.contains("receiving") && !open.contains("recovering") && !open.contains("copying")
+    });
+    let found = spooled(host);
+    match domain {
+        Domain::Runs => {
+            assert!(found.is_empty(), "{what}: the domain is at both places\n{}", host.log());
+            assert!(
+                left_over(host).is_empty(),
+                "{what}: {:?}\n{}",
+                left_over(host),
+                host.log()
+            );
+        }
+        Domain::Destroyed => {
+            let [(name, stream)] = &found[..] else {
+                panic!("{what}: the domain is lost: {:?}\n{}", left_over(host), host.log());
+            };
+            assert!(name == "web" && stream == today, "{what}: the copy is not whole");
+            assert!(host.journal_has("in", "kept"), "{what}\n{}", host.log());
+        }
+        Domain::Stuck => panic!("{what}: stuck"),
+    }
 }

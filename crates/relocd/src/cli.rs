@@ -148,6 +148,16 @@ pub enum Command {
         /// What the daemon says
         arguments: Vec<String>,
     },
+    /// Speaks TLS on a connection: used by the daemon itself
+    #[command(name = crate::tls::RELAY_COMMAND, hide = true)]
+    RelayTls {
+        /// The private key
+        key: PathBuf,
+        /// The certificate
+        certificate: PathBuf,
+        /// Milliseconds for the handshake
+        handshake_ms: u64,
+    },
     /// Receives an image from a xend: used by the daemon itself
     #[command(name = crate::incoming::xend::RECEIVER_COMMAND, hide = true)]
     ReceiveXend,

@@ -29,6 +29,7 @@ mod recovery;
 mod relocations;
 mod spooled;
 mod system;
+pub mod tls;
 mod toolstacks;
 mod unwritten;
 

@@ -35,6 +35,11 @@ fn main() -> ExitCode {
         Some(Command::Man { output }) => man(output.as_deref()),
         Some(Command::Transport { arguments }) => xl::transport_main(&arguments),
         Some(Command::Machine { arguments }) => embedded::machine_main(&arguments),
+        Some(Command::RelayTls {
+            key,
+            certificate,
+            handshake_ms,
+        }) => relocd::tls::main(&key, &certificate, handshake_ms),
         Some(Command::ReceiveXend) => relocd::receive_xend(),
     }
 }

@@ -23,10 +23,12 @@ use tokio::{
 };
 
 use crate::{
+    blocking::blocking,
     conversation::{Conversation, ConversationError, prepare},
     fault,
     host::{Host, Limits},
     incoming, names,
+    tls::{self, Identity},
 };
 
 /// Messages on one connection that may be wrong before it is closed. A real xend allows any number.
@@ -45,11 +47,12 @@ const MAX_LEAVING: usize = 1000;
 pub(crate) const MAX_DEPTH: usize = 32;
 
 /// Accepts connections until the task is dropped; those that are under way then go on.
-pub async fn serve(host: Arc<Host>, listener: TcpListener, connections: Connections) {
+/// `identity`: of a port with TLS.
+pub async fn serve(host: Arc<Host>, listener: TcpListener, connections: Connections, identity: Option<Identity>) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                connections.spawn(&host, stream, peer);
+                connections.spawn(&host, stream, peer, identity.clone());
             }
             Err(error) => {
                 // Out of descriptors, mostly: it will not get better at once.
@@ -106,19 +109,25 @@ impl Drop for Place {
 }
 
 impl Connections {
-    fn spawn(&self, host: &Arc<Host>, stream: TcpStream, peer: SocketAddr) {
+    fn spawn(&self, host: &Arc<Host>, stream: TcpStream, peer: SocketAddr, identity: Option<Identity>) {
         let (host, connections) = (Arc::clone(host), self.clone());
         let mut tasks = crate::relocations::lock(&self.tasks);
         // What has ended is swept out here, so that the set does not grow.
         while tasks.try_join_next().is_some() {}
         tasks.spawn(async move {
-            if let Err(error) = connections.serve(&host, stream, peer).await {
+            if let Err(error) = connections.serve(&host, stream, peer, identity).await {
                 tracing::debug!(%peer, %error, "the connection ended");
             }
         });
     }
 
-    async fn serve(&self, host: &Arc<Host>, stream: TcpStream, peer: SocketAddr) -> io::Result<()> {
+    async fn serve(
+        &self,
+        host: &Arc<Host>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        identity: Option<Identity>,
+    ) -> io::Result<()> {
         prepare(&stream)?;
         let address = plain(peer.ip());
         let limits = host.limits();
@@ -134,10 +143,12 @@ impl Connections {
             max_depth: MAX_DEPTH,
             ..sxp::Limits::default()
         };
-        let conversation = Conversation::new(stream, sxp_limits);
         let Some(place) = self.waiting.take(limits.max_connections) else {
             tracing::warn!(%address, limit = limits.max_connections, "too many connections: refused");
-            if let Some(_leaving) = self.leaving.take(MAX_LEAVING) {
+            if identity.is_none()
+                && let Some(_leaving) = self.leaving.take(MAX_LEAVING)
+            {
+                let conversation = Conversation::new(stream, sxp_limits);
                 let text = format!("busy: {} connections are waiting already", limits.max_connections);
                 conversation
                     .last_word(&request::error_line("busy", &text), LAST_WORD)
@@ -145,7 +156,18 @@ impl Connections {
             }
             return Ok(());
         };
+        let stream = match identity {
+            Some(identity) => Self::with_tls(stream, identity, &limits).await?,
+            None => stream,
+        };
+        let conversation = Conversation::new(stream, sxp_limits);
         converse(host, conversation, &peer.to_string(), &entry, place).await
+    }
+
+    /// Puts TLS on a connection.
+    async fn with_tls(stream: TcpStream, identity: Identity, limits: &Limits) -> io::Result<TcpStream> {
+        let (stream, handshake) = (stream.into_std()?, limits.handshake);
+        TcpStream::from_std(blocking(move || tls::accept(stream, &identity, handshake)).await?)
     }
 
     /// The entry of the allow list that lets the peer in.

@@ -223,6 +223,12 @@ impl Spool {
         let Some((id, extension)) = parse(path) else {
             return match path.file_name() {
                 Some(name) if name == "lock" || name == INCOMING => Ok(None),
+                _ if path
+                    .extension()
+                    .is_some_and(|extension| extension == "broken" || extension == "rest") =>
+                {
+                    Err(foreign("a part of an image that could not be read to its end"))
+                }
                 _ => Err(foreign("not a file of the spool's")),
             };
         };
