@@ -313,7 +313,7 @@ mod tests {
 
     #[test]
     fn xens_own_memory_counts() {
-        let needed = |kind, mib| needed_kib(&DomainConfig::new("web", Uuid::nil(), mib * 1024, kind));
+        let needed = |kind, mib: u64| needed_kib(&DomainConfig::new("web", Uuid::nil(), mib * 1024, kind));
         assert_eq!(needed(GuestKind::Embedded, 256), 256 * 1024);
         assert_eq!(needed(GuestKind::Pv, 256), 257 * 1024);
         assert_eq!(needed(GuestKind::Hvm, 1024), (1024 + 1 + 1 + 8) * 1024);
