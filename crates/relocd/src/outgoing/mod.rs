@@ -8,9 +8,10 @@ mod order;
 mod outcome;
 mod send;
 mod spooled;
+mod xend;
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::Ordering},
     time::Instant,
 };
 
@@ -31,13 +32,16 @@ use uuid::Uuid;
 use crate::{
     audit::{Outcome, Record},
     blocking::{blocking, patiently},
+    conversation::Conversation,
     failure::{self, Tell},
     host::Host,
     journal::{Direction, Entry},
     relocations::{Booked, lock},
 };
 use conclude::step;
-use send::{GIVING_UP, Sent};
+use negotiate::{Negotiated, Ready};
+use send::{GIVING_UP, Last, Sent, Wire};
+use xend::{Look, ToXend, Unsaid};
 
 /// What to do when the journal can't be written here.
 const MAKE_ROOM: &str = "make room in the state directory, or see to its disk, and try again";
@@ -66,10 +70,22 @@ struct Outgoing {
     depart: Option<Depart>,
     /// The destination keeps domains on disk.
     spools: bool,
+    /// The source's copy can be looked through before anything is sent.
+    look: Option<Look>,
+    /// The destination is an xend.
+    xend: Option<ToXend>,
     begun: Instant,
     secret: Secret,
     /// What the audit trail will say.
     account: Mutex<(Record, Outcome)>,
+}
+
+/// How a negotiation ends.
+enum Prepared {
+    /// The image may follow.
+    Ready(Box<Ready>, Wire),
+    /// A dry run: this is the answer.
+    Admitted(Reply),
 }
 
 /// What is known of the other copy once the domain runs on here.
@@ -109,7 +125,7 @@ impl Outgoing {
     fn tell(&self, result: &Result<Reply, Failure>) {
         let (mut account, mut outcome) = lock(&self.account).clone();
         match result {
-            Ok(Reply::Admitted { .. }) => outcome = Outcome::DryRun,
+            Ok(Reply::Admitted { .. } | Reply::AdmittedToXend { .. }) => outcome = Outcome::DryRun,
             Ok(_) => {}
             Err(failure) => account = account.because(failure),
         }
@@ -122,20 +138,15 @@ impl Outgoing {
 
     async fn relocate(&mut self) -> Result<Reply, Failure> {
         let cancel = self.booked.relocation.cancel.clone();
-        let negotiation = negotiate::negotiate(&self.host, &self.order, self.request().await?, &self.config);
-        let negotiated = tokio::select! {
-            negotiated = negotiation => negotiated,
+        let request = self.request().await?;
+        let negotiation = self.prepare(request);
+        let prepared = tokio::select! {
+            prepared = negotiation => prepared,
             reason = cancel.cancelled() => Err(failure::cancelled(&reason)),
         };
-        let negotiated = negotiated.map_err(|failure| failure.state(self.untouched()))?;
-        let ready = match negotiated {
-            negotiate::Negotiated::Admitted(host) => {
-                return Ok(Reply::Admitted {
-                    host: host.name,
-                    free_memory_kib: host.free_memory_kib,
-                });
-            }
-            negotiate::Negotiated::Ready(ready) => ready,
+        let (ready, wire) = match prepared.map_err(|failure| failure.state(self.untouched()))? {
+            Prepared::Ready(ready, wire) => (ready, wire),
+            Prepared::Admitted(reply) => return Ok(reply),
         };
         self.spools = ready.spools;
         let relocation = &self.booked.relocation;
@@ -150,6 +161,7 @@ impl Outgoing {
         );
         entry.secret = Some(self.secret.clone());
         entry.asked_by = Some(self.asked_by.clone());
+        entry.xend = self.xend.as_ref().map(|xend| xend.version.clone());
         let journal = self.host.journal.clone();
         let written = blocking(move || journal.begin(&mut entry).map(|()| entry)).await;
         let entry = written.map_err(|error| {
@@ -164,8 +176,35 @@ impl Outgoing {
             .take()
             .ok_or_else(|| failure::simple("internal", "it has departed already"))?;
         let relocation = &self.booked.relocation;
-        let sent = send::send(&self.host, relocation, ready.conversation, depart).await;
+        let sent = send::send(&self.host, relocation, ready.conversation, wire, depart).await;
         self.hand_over(handoff, sent).await
+    }
+
+    /// Up to where the image may follow, or what a dry run has come to.
+    async fn prepare(&mut self, request: Relocate) -> Result<Prepared, Failure> {
+        let address = match negotiate::negotiate(&self.host, &self.order, request, &self.config).await? {
+            Negotiated::Admitted(host) => {
+                return Ok(Prepared::Admitted(Reply::Admitted {
+                    host: host.name,
+                    free_memory_kib: host.free_memory_kib,
+                }));
+            }
+            Negotiated::Ready(ready) => return Ok(Prepared::Ready(ready, Wire::Native)),
+            Negotiated::Xend(address) => address,
+        };
+        let (plan, xend) = self.plan().await?;
+        if self.order.dry_run {
+            return Ok(Prepared::Admitted(self.admitted_to_xend(xend)));
+        }
+        let conversation = xend::ask(&self.order.host, address, self.host.limits().handshake).await?;
+        self.booked.relocation.to_xend.store(true, Ordering::SeqCst);
+        self.xend = Some(xend);
+        let ready = Ready {
+            conversation,
+            peer: address.to_string(),
+            spools: false,
+        };
+        Ok(Prepared::Ready(Box::new(ready), Wire::Xend(Box::new(plan))))
     }
 
     async fn request(&self) -> Result<Relocate, Failure> {
@@ -185,7 +224,7 @@ impl Outgoing {
     }
 
     /// From the last page to the end.
-    async fn hand_over(&self, mut handoff: Handoff, sent: Result<Sent, Failure>) -> Result<Reply, Failure> {
+    async fn hand_over(&mut self, mut handoff: Handoff, sent: Result<Sent, Failure>) -> Result<Reply, Failure> {
         let sent = match sent {
             Ok(sent) => sent,
             Err(failure) => {
@@ -205,9 +244,14 @@ impl Outgoing {
             entry.bytes = Some(sent.wire_bytes);
             entry.pages = Some(sent.progress.pages_sent);
         });
+        if let Some(xend) = &mut self.xend {
+            let known = |what: &&str| !xend.left_out.iter().any(|other| other == what);
+            let new: Vec<String> = sent.left_out.iter().copied().filter(known).map(str::to_owned).collect();
+            xend.left_out.extend(new);
+        }
         let mut conversation = sent.conversation;
         self.booked.relocation.stage("loading");
-        if let Err(failure) = self.await_loaded(&mut conversation).await {
+        if let Err(failure) = self.await_loaded(&mut conversation, &sent.last).await {
             handoff.note(&failure.value);
             let failure = self.fail(handoff, failure).await;
             conversation.hang_up(GIVING_UP).await;
@@ -222,27 +266,42 @@ impl Outgoing {
         } else {
             let stopped = handoff.suspended_for().unwrap_or_default();
             let asked = Instant::now();
-            match negotiate::commit(&mut conversation, self.host.limits().commit).await {
+            let limit = self.host.limits().commit;
+            let committed = match &sent.last {
+                Last::Commit => negotiate::commit(&mut conversation, limit).await.map(Some),
+                Last::Tail(tail) => xend::commit(&mut conversation, tail, limit).await.map(|()| None),
+            };
+            match committed {
                 Ok(domid) => {
                     let downtime = stopped + asked.elapsed();
-                    handoff.runs_there_as(domid);
+                    if let Some(domid) = domid {
+                        handoff.runs_there_as(domid);
+                    }
                     handoff.amend(|entry| entry.downtime_ms = u64::try_from(downtime.as_millis()).ok());
-                    let reply = self.report(domid, downtime, sent.progress, sent.wire_bytes);
+                    let reply = self.report(domid.unwrap_or_default(), downtime, sent.progress, sent.wire_bytes);
                     let (handoff, ask) = step(handoff, Event::Running).await;
                     let ask = ask.map_err(|error| failure::internal(&error))?;
                     // The domain runs there: whatever is left to do here is no reason to tell the operator otherwise.
                     return self.conclude(handoff, ask).await.map(|_| reply);
                 }
-                Err(reason) => {
-                    tracing::warn!("the connection was lost after the commit: {reason}");
+                Err(Unsaid { reason, event }) => {
+                    tracing::warn!("not known to run there after the commit: {reason}");
                     self.booked.relocation.note(&reason);
                     handoff.note(&reason);
+                    match event {
+                        Event::Discarded => handoff.deny(),
+                        // Nobody says it again.
+                        _ if self.xend.is_some() => handoff = blocking(move || handoff.remember()).await,
+                        _ => {}
+                    }
                     let asked;
-                    (handoff, asked) = step(handoff, Event::Unknown).await;
+                    (handoff, asked) = step(handoff, event).await;
                     ask = asked.map_err(|error| failure::internal(&error))?;
                 }
             }
         }
+        // Not before the decision: nothing that is still in a buffer is to be lost, or to be sent.
+        drop(conversation);
         let (handoff, conclusion) = self.conclude(handoff, ask).await?;
         let by_operator = handoff.entry().decided_by.is_some();
         match conclusion {
@@ -275,9 +334,14 @@ impl Outgoing {
     }
 
     /// Waits until the destination has all of it.
-    async fn await_loaded(&self, conversation: &mut crate::conversation::Conversation) -> Result<(), Failure> {
+    async fn await_loaded(&self, conversation: &mut Conversation, last: &Last) -> Result<(), Failure> {
         let cancel = &self.booked.relocation.cancel;
-        let loaded = negotiate::loaded(conversation, self.host.limits().idle);
+        let loaded = async {
+            match last {
+                Last::Commit => negotiate::loaded(conversation, self.host.limits().idle).await,
+                Last::Tail(_) => xend::last_look(conversation).await,
+            }
+        };
         tokio::select! {
             loaded = loaded => loaded,
             reason = cancel.cancelled() => Err(failure::cancelled(&reason)),
@@ -322,6 +386,8 @@ impl Outgoing {
             domain: self.config.name.clone(),
             host: self.order.host.clone(),
             domid,
+            xend: self.xend.as_ref().map(|xend| xend.version.clone()),
+            left_out: self.xend.as_ref().map(|xend| xend.left_out.clone()).unwrap_or_default(),
             spooled: self.spools,
             mode: self.word.word().to_owned(),
             rounds: progress.round,
@@ -347,6 +413,9 @@ impl Outgoing {
             Place::Spool => "is in the spool here as before",
         };
         match leftover {
+            Leftover::Dead | Leftover::Harmless if self.xend.is_some() => {
+                format!("domain '{name}' {as_before}; {host} {}", self.left_there())
+            }
             Leftover::None => format!("domain '{name}' {as_before}; nothing is left of it on {host}"),
             Leftover::Dead => format!("domain '{name}' {as_before}; {host} has confirmed that it will never run there"),
             Leftover::Harmless => format!(
