@@ -1,6 +1,7 @@
 //! A domain departs: the source's side of a relocation, from the operator's order to the end.
 
 mod conclude;
+mod hand_over;
 mod handoff;
 mod link;
 mod negotiate;
@@ -15,14 +16,13 @@ use std::{
     time::Instant,
 };
 
-pub use conclude::{Conclusion, conclude};
+pub use conclude::conclude;
 use domain::HostFacts;
-pub use handoff::{Ask, Handoff};
+pub use handoff::Handoff;
 use image::ImageSink;
 pub use order::migrate;
 use peer::{
     control::{self, Failure, Migrate, Migrated, Reply},
-    handoff::source::Event,
     native::message::{ModeWord, Relocate, Secret},
 };
 pub use spooled::send_spooled;
@@ -31,17 +31,15 @@ use uuid::Uuid;
 
 use crate::{
     audit::{Outcome, Record},
-    blocking::{blocking, patiently},
-    conversation::Conversation,
+    blocking::blocking,
     failure::{self, Tell},
     host::Host,
     journal::{Direction, Entry},
     relocations::{Booked, lock},
 };
-use conclude::step;
 use negotiate::{Negotiated, Ready};
-use send::{GIVING_UP, Last, Sent, Wire};
-use xend::{Look, ToXend, Unsaid};
+use send::Wire;
+use xend::{Look, ToXend};
 
 /// What to do when the journal can't be written here.
 const MAKE_ROOM: &str = "make room in the state directory, or see to its disk, and try again";
@@ -221,156 +219,6 @@ impl Outgoing {
             config: sxp::Raw(self.config.to_sxp()),
             host,
         })
-    }
-
-    /// From the last page to the end.
-    async fn hand_over(&mut self, mut handoff: Handoff, sent: Result<Sent, Failure>) -> Result<Reply, Failure> {
-        let sent = match sent {
-            Ok(sent) => sent,
-            Err(failure) => {
-                handoff.note(&failure.value);
-                // Mostly it runs on by itself. Where it could not be resumed it still stands, and is resumed with the decision, however often that takes.
-                let find = self.host.find_departed(self.config.uuid, self.booked.relocation.id);
-                match patiently(find).await {
-                    Ok(Some(departed)) => handoff.departed(departed),
-                    Ok(None) => {}
-                    Err(error) => tracing::error!(%error, "the toolstack can't say whether the domain runs on"),
-                }
-                return Err(self.fail(handoff, failure).await);
-            }
-        };
-        handoff.departed(sent.departed);
-        handoff.amend(|entry| {
-            entry.bytes = Some(sent.wire_bytes);
-            entry.pages = Some(sent.progress.pages_sent);
-        });
-        if let Some(xend) = &mut self.xend {
-            let known = |what: &&str| !xend.left_out.iter().any(|other| other == what);
-            let new: Vec<String> = sent.left_out.iter().copied().filter(known).map(str::to_owned).collect();
-            xend.left_out.extend(new);
-        }
-        let mut conversation = sent.conversation;
-        self.booked.relocation.stage("loading");
-        if let Err(failure) = self.await_loaded(&mut conversation, &sent.last).await {
-            handoff.note(&failure.value);
-            let failure = self.fail(handoff, failure).await;
-            conversation.hang_up(GIVING_UP).await;
-            return Err(failure);
-        }
-        self.booked.relocation.stage("committing");
-        let (mut handoff, ask) = step(handoff, Event::Loaded).await;
-        let mut ask = ask.map_err(|error| failure::internal(&error))?;
-        let mut next = "see to the cause, and try again";
-        if !matches!(ask, Some(Ask::SendCommit)) {
-            next = MAKE_ROOM;
-        } else {
-            let stopped = handoff.suspended_for().unwrap_or_default();
-            let asked = Instant::now();
-            let limit = self.host.limits().commit;
-            let committed = match &sent.last {
-                Last::Commit => negotiate::commit(&mut conversation, limit).await.map(Some),
-                Last::Tail(tail) => xend::commit(&mut conversation, tail, limit).await.map(|()| None),
-            };
-            match committed {
-                Ok(domid) => {
-                    let downtime = stopped + asked.elapsed();
-                    if let Some(domid) = domid {
-                        handoff.runs_there_as(domid);
-                    }
-                    handoff.amend(|entry| entry.downtime_ms = u64::try_from(downtime.as_millis()).ok());
-                    let reply = self.report(domid.unwrap_or_default(), downtime, sent.progress, sent.wire_bytes);
-                    let (handoff, ask) = step(handoff, Event::Running).await;
-                    let ask = ask.map_err(|error| failure::internal(&error))?;
-                    // The domain runs there: whatever is left to do here is no reason to tell the operator otherwise.
-                    return self.conclude(handoff, ask).await.map(|_| reply);
-                }
-                Err(Unsaid { reason, event }) => {
-                    tracing::warn!("not known to run there after the commit: {reason}");
-                    self.booked.relocation.note(&reason);
-                    handoff.note(&reason);
-                    match event {
-                        Event::Discarded => handoff.deny(),
-                        // Nobody says it again.
-                        _ if self.xend.is_some() => handoff = blocking(move || handoff.remember()).await,
-                        _ => {}
-                    }
-                    let asked;
-                    (handoff, asked) = step(handoff, event).await;
-                    ask = asked.map_err(|error| failure::internal(&error))?;
-                }
-            }
-        }
-        // Not before the decision: nothing that is still in a buffer is to be lost, or to be sent.
-        drop(conversation);
-        let (handoff, conclusion) = self.conclude(handoff, ask).await?;
-        let by_operator = handoff.entry().decided_by.is_some();
-        match conclusion {
-            Conclusion::Gone if by_operator => {
-                let text = format!(
-                    "an operator decided: the copy of domain '{}' here is destroyed",
-                    self.config.name
-                );
-                let state = format!("whether it runs on {} is not known here", self.order.host);
-                Err(failure::simple("operator", text).state(state))
-            }
-            Conclusion::Gone => {
-                let domid = handoff.entry().domid.unwrap_or_default();
-                Ok(self.report(domid, sent.suspended.elapsed(), sent.progress, sent.wire_bytes))
-            }
-            Conclusion::Resumed => {
-                let why = handoff
-                    .entry()
-                    .detail
-                    .clone()
-                    .unwrap_or_else(|| "the handoff failed".to_owned());
-                let leftover = match () {
-                    () if by_operator => Leftover::Unknown,
-                    () if handoff.is_denied() => Leftover::Dead,
-                    () => Leftover::Harmless,
-                };
-                Err(failure::simple("handoff", why).state(self.resumed(leftover)).next(next))
-            }
-        }
-    }
-
-    /// Waits until the destination has all of it.
-    async fn await_loaded(&self, conversation: &mut Conversation, last: &Last) -> Result<(), Failure> {
-        let cancel = &self.booked.relocation.cancel;
-        let loaded = async {
-            match last {
-                Last::Commit => negotiate::loaded(conversation, self.host.limits().idle).await,
-                Last::Tail(_) => xend::last_look(conversation).await,
-            }
-        };
-        tokio::select! {
-            loaded = loaded => loaded,
-            reason = cancel.cancelled() => Err(failure::cancelled(&reason)),
-        }
-    }
-
-    /// Before the commit: the domain runs on here.
-    async fn fail(&self, handoff: Handoff, failure: Failure) -> Failure {
-        let (handoff, ask) = step(handoff, Event::Failed).await;
-        let ask = match ask {
-            Ok(ask) => ask,
-            Err(error) => return failure::internal(&error),
-        };
-        let leftover = if failure::is_last_word(&failure) {
-            Leftover::None
-        } else {
-            Leftover::Harmless
-        };
-        match self.conclude(handoff, ask).await {
-            Ok(_) => failure.state(self.resumed(leftover)),
-            Err(error) => error,
-        }
-    }
-
-    async fn conclude(&self, handoff: Handoff, ask: Option<Ask>) -> Result<(Handoff, Conclusion), Failure> {
-        let concluded = conclude(&self.host, &self.booked.relocation, handoff, ask).await;
-        let (handoff, conclusion) = concluded.map_err(|error| failure::internal(&error))?;
-        *lock(&self.account) = (Record::of(handoff.entry()), conclusion.outcome());
-        Ok((handoff, conclusion))
     }
 
     fn report(
