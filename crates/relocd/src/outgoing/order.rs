@@ -76,6 +76,8 @@ pub async fn migrate(
         place: Place::Host,
         depart: Some(Box::new(depart)),
         spools: false,
+        look: None,
+        xend: None,
         begun,
         secret: Secret::new(),
         account: Mutex::new((account, Outcome::Refused)),

@@ -56,6 +56,11 @@ pub async fn send_spooled(
     let span = tracing::info_span!(
         "relocation", %id, direction = "out", domain = %config.name, peer = %order.host, spooled = %held.entry().id
     );
+    let look = Outgoing::look_at(
+        held.entry().clone(),
+        host.spool.clone(),
+        booked.relocation.cancel.clone(),
+    );
     let depart = move |image: &mut dyn ImageSink, observer: &mut dyn Observer| spool::depart(held, id, image, observer);
     let departure = Outgoing {
         host,
@@ -70,6 +75,8 @@ pub async fn send_spooled(
             max_downtime: None,
             bandwidth: None,
             on_no_convergence: None,
+            xend: order.xend,
+            leave_out: order.leave_out,
         },
         asked_by,
         booked,
@@ -78,6 +85,8 @@ pub async fn send_spooled(
         place: Place::Spool,
         depart: Some(Box::new(depart)),
         spools: false,
+        look: Some(look),
+        xend: None,
         begun,
         secret: Secret::new(),
         account: Mutex::new((account, Outcome::Refused)),
