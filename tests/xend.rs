@@ -19,3 +19,6 @@ mod taken;
 mod tls;
 #[path = "xend/world.rs"]
 mod world;
+#[path = "conversion/xen.rs"]
+#[allow(dead_code)] // the converter is asked in conversion.rs
+mod xen;

@@ -18,6 +18,7 @@ use crate::{
         xend_peer::{Domain, Version, Xend},
     },
     world::{self, config, full_image, left_over, nothing_left, port, spool_host, spooled},
+    xen::XenTools,
 };
 
 /// What the program makes of an image.
@@ -172,9 +173,9 @@ fn who_listens_is_told_that_it_arrived() {
 
 #[test]
 fn what_real_xends_sent() {
-    let Some(captures) = Capture::all("what_real_xends_sent") else {
-        return;
-    };
+    const TEST: &str = "what_real_xends_sent";
+    let Some(captures) = Capture::all(TEST) else { return };
+    let verifier = XenTools::find(TEST);
     for capture in captures {
         let host = spool_host("");
         let xend = Xend {
@@ -197,6 +198,12 @@ fn what_real_xends_sent() {
         assert_eq!(found.len(), 1);
         // What becomes of it is compared with Xen's own tools in tests/conversion.rs; here, that nothing is lost on the way.
         assert!(found[0].1 == converted(capture.image()), "{}", capture.name);
+        if let Some(xen) = &verifier {
+            let stream = host.path("stream");
+            std::fs::write(&stream, &found[0].1).unwrap();
+            xen.verify(&stream)
+                .unwrap_or_else(|error| panic!("{}: {error}", capture.name));
+        }
     }
 }
 

@@ -166,17 +166,21 @@ pub enum Found {
 pub fn look(spool: &Path, id: Uuid) -> Result<Found, SpoolError> {
     let place = place(spool, id);
     if place.exists() {
-        match Spool::open(&place) {
+        let tidied = Spool::open(&place).and_then(|opened| {
+            let adopted = adopt(spool, id).map_err(|source| SpoolError::Io {
+                path: place.clone(),
+                what: "moving the image to the others",
+                source,
+            });
+            drop(opened);
+            adopted
+        });
+        match tidied {
             Err(SpoolError::InUse(_)) => return Ok(Found::Receiving),
+            // Its receiver has left just now, and everything is where it belongs.
+            Err(_) if !place.exists() => {}
             Err(error) => return Err(error),
-            Ok(opened) => {
-                adopt(spool, id).map_err(|source| SpoolError::Io {
-                    path: place,
-                    what: "moving the image to the others",
-                    source,
-                })?;
-                drop(opened);
-            }
+            Ok(_) => {}
         }
     }
     leave(spool, id);
