@@ -59,7 +59,7 @@ enum Place {
 struct Outgoing {
     host: Arc<Host>,
     order: Migrate,
-    asked_by: String,
+    asked_by: Option<String>,
     booked: Booked,
     config: domain::DomainConfig,
     word: ModeWord,
@@ -154,7 +154,7 @@ impl Outgoing {
             "sending",
         );
         entry.secret = Some(self.secret.clone());
-        entry.asked_by = Some(self.asked_by.clone());
+        entry.asked_by = self.asked_by.clone();
         let journal = self.host.journal.clone();
         let written = blocking(move || journal.begin(&mut entry).map(|()| entry)).await;
         let entry = written.map_err(|error| {
