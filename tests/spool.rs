@@ -1,6 +1,8 @@
 //! Domains on disk: they arrive there, leave from there, and come back to life, whatever breaks on the way.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "spool/audit.rs"]
+mod audit;
 #[path = "spool/breaks.rs"]
 mod breaks;
 #[path = "spool/disks.rs"]

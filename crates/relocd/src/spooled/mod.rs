@@ -9,9 +9,10 @@ use peer::control::{Failure, Reply, SpoolLine};
 use toolstack::spool::{Entry, EntryState, Held};
 
 pub use recover::recover;
-pub use restore::restore;
+pub use restore::{restore, restore_for};
 
 use crate::{
+    audit::{SpoolOrder, SpoolOutcome, SpoolRecord},
     blocking::blocking,
     failure::{self, Tell},
     host::Host,
@@ -57,21 +58,31 @@ fn line(host: &Host, entry: &Entry) -> SpoolLine {
     }
 }
 
-/// Deletes an entry.
+/// Deletes an entry. `asked_by`: who wants that.
 ///
 /// # Errors
 /// [`Failure`]: it is there as before.
-pub async fn delete(host: &Arc<Host>, entry: String) -> Result<Reply, Failure> {
+pub async fn delete(host: &Arc<Host>, entry: String, asked_by: String) -> Result<Reply, Failure> {
+    let mut account = SpoolRecord::new(SpoolOrder::Delete, &entry, Some(asked_by));
     let wanted = Wanted {
         entry,
         yes_i_know: true,
     };
-    let held = take(host, wanted).await?;
-    let (id, name) = (held.entry().id, held.entry().name.clone());
-    blocking(move || held.delete().map_err(|(error, _)| error))
-        .await
-        .map_err(|error| failure::spool(&error))?;
-    tracing::info!(%id, name, "deleted from the spool");
+    let held = match take(host, wanted).await {
+        Ok(held) => held,
+        Err(failure) => {
+            account.because(&failure).over(SpoolOutcome::Refused);
+            return Err(failure);
+        }
+    };
+    account.entry(held.entry());
+    let deleted = blocking(move || held.delete().map_err(|(error, _)| error)).await;
+    if let Err(error) = deleted {
+        let failure = failure::spool(&error);
+        account.because(&failure).over(SpoolOutcome::Kept);
+        return Err(failure);
+    }
+    account.over(SpoolOutcome::Deleted);
     Ok(Reply::Done)
 }
 
