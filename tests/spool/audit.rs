@@ -70,10 +70,10 @@ fn the_log_tells_who_deleted_a_domain() {
     let (a, b) = (running(16), disk_host());
     a.migrates(&b, &[]);
     let entry = spooled(&b)[0].clone();
-    let process = order(&b, &["spool", "delete", "web"], 0);
+    let process = order(&b, &["spool", "delete", "--yes-i-know", "web"], 0);
     assert_eq!(records(&b).len(), 1);
     tells(&last(&b), &entry, &process, "delete", "deleted");
-    order(&b, &["spool", "delete", "web"], 1);
+    order(&b, &["spool", "delete", "--yes-i-know", "web"], 1);
     assert_eq!(records(&b).len(), 2);
     assert_eq!(field(&last(&b), "outcome").as_deref(), Some("refused"));
     assert_eq!(field(&last(&b), "kind").as_deref(), Some("no-domain"));

@@ -100,6 +100,9 @@ pub enum Request {
     SpoolDelete {
         /// The domain's name, or the entry's id.
         entry: String,
+        /// The operator knows what is lost.
+        #[serde(default)]
+        yes_i_know: bool,
     },
 }
 

@@ -67,12 +67,18 @@ Examples:
   xm spool list                        what is there, and why
   xm spool restore web                 start it here
   xm spool send web 10.0.0.2           move it to another relocd host, which starts it
-  xm spool delete web                  it runs elsewhere, or nobody needs it any more
+  xm spool delete --yes-i-know web     it runs elsewhere, or nobody needs it any more
 
 NAME is the domain's name, or the id that xm spool list shows: needed if two have the same name.";
 
 const SPOOL_STATES: &str = "State: complete the relocation that brought it goes on; kept it waits for you; sending, restoring; starting it was being started here \
 when relocd ended, and may have run since.";
+
+const SPOOL_DELETE: &str = "The file may be all that there is of the domain: its source may have given up its own copy.
+
+Examples:
+  xm spool delete web                  tells what would be lost
+  xm spool delete --yes-i-know web     it runs elsewhere, or nobody needs it any more";
 
 const RESOLVE: &str = "Only for a relocation that xm status shows as in-doubt (at the source: the domain stands still here and may run at the \
 destination) or as lost (at the destination: it was committed to this host and is not here).
@@ -274,11 +280,8 @@ pub(crate) enum SpoolCommand {
     /// Move a domain to another relocd host; its file is deleted once it runs there.
     Send(SpoolSendArgs),
     /// Delete a domain's file.
-    Delete {
-        /// The domain's name, or the id that xm spool list shows.
-        #[arg(value_parser = NonEmptyStringValueParser::new())]
-        name: String,
-    },
+    #[command(after_help = SPOOL_DELETE)]
+    Delete(SpoolDeleteArgs),
 }
 
 /// `xm spool restore`.
@@ -310,6 +313,17 @@ pub(crate) struct SpoolSendArgs {
     /// Name or address of the destination.
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     pub(crate) host: String,
+}
+
+/// `xm spool delete`.
+#[derive(Debug, Args)]
+pub(crate) struct SpoolDeleteArgs {
+    /// You have made sure that the domain runs elsewhere, or that nobody needs it; without this, xm only tells what would be lost.
+    #[arg(long)]
+    pub(crate) yes_i_know: bool,
+    /// The domain's name, or the id that xm spool list shows.
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) name: String,
 }
 
 /// `xm resolve`.

@@ -148,7 +148,9 @@ async fn answer(host: &Arc<Host>, request: Request, who: &Operator) -> Result<Re
         } => resolve::resolve(host, id, decision, yes_i_know, who).await,
         Request::Status => status::status(host).await,
         Request::SpoolList => spooled::list(host).await,
-        Request::SpoolDelete { entry } => spooled::delete(host, entry, who.to_string()).await,
+        Request::SpoolDelete { entry, yes_i_know } => {
+            spooled::delete(host, Wanted { entry, yes_i_know }, who.to_string()).await
+        }
         Request::Migrate(_) | Request::Console { .. } | Request::SpoolSend(_) | Request::SpoolRestore { .. } => {
             Err(failure::simple("internal", "this request goes another way"))
         }

@@ -24,7 +24,7 @@ use crate::{
 pub struct Wanted {
     /// Name or id.
     pub entry: String,
-    /// Also if it may have run elsewhere since.
+    /// Also if that is dangerous: it may have run elsewhere since, or be lost.
     pub yes_i_know: bool,
 }
 
@@ -62,20 +62,15 @@ fn line(host: &Host, entry: &Entry) -> SpoolLine {
 ///
 /// # Errors
 /// [`Failure`]: it is there as before.
-pub async fn delete(host: &Arc<Host>, entry: String, asked_by: String) -> Result<Reply, Failure> {
-    let mut account = SpoolRecord::new(SpoolOrder::Delete, &entry, Some(asked_by));
-    let wanted = Wanted {
-        entry,
-        yes_i_know: true,
-    };
-    let held = match take(host, wanted).await {
+pub async fn delete(host: &Arc<Host>, wanted: Wanted, asked_by: String) -> Result<Reply, Failure> {
+    let mut account = SpoolRecord::new(SpoolOrder::Delete, &wanted.entry, Some(asked_by));
+    let held = match take_to_delete(host, wanted, &mut account).await {
         Ok(held) => held,
         Err(failure) => {
             account.because(&failure).over(SpoolOutcome::Refused);
             return Err(failure);
         }
     };
-    account.entry(held.entry());
     let deleted = blocking(move || held.delete().map_err(|(error, _)| error)).await;
     if let Err(error) = deleted {
         let failure = failure::spool(&error);
@@ -84,6 +79,37 @@ pub async fn delete(host: &Arc<Host>, entry: String, asked_by: String) -> Result
     }
     account.over(SpoolOutcome::Deleted);
     Ok(Reply::Done)
+}
+
+/// Takes an entry that an operator wants deleted, and knows what that means.
+async fn take_to_delete(host: &Arc<Host>, wanted: Wanted, account: &mut SpoolRecord) -> Result<Held, Failure> {
+    let sure = wanted.yes_i_know;
+    let wanted = Wanted {
+        yes_i_know: true,
+        ..wanted
+    };
+    let held = take(host, wanted).await?;
+    account.entry(held.entry());
+    if sure { Ok(held) } else { Err(danger(held.entry())) }
+}
+
+/// What is lost with an entry.
+fn danger(entry: &Entry) -> Failure {
+    let name = &entry.name;
+    let reason = entry.reason.as_ref();
+    let text = format!(
+        "domain '{name}' may be nowhere else: it came from {}, {} ago, and is in the spool in state {}{}",
+        entry.peer,
+        xm::span(entry.age().as_secs()),
+        entry.state.word(),
+        reason.map(|reason| format!(" ({reason})")).unwrap_or_default()
+    );
+    let next = format!(
+        "make sure that it runs elsewhere, or that nobody needs it any more, then: xm spool delete --yes-i-know {}",
+        entry.id
+    );
+    let failure = failure::simple("dangerous", text).next(next);
+    failure.state(format!("domain '{name}' is in the spool as before"))
 }
 
 /// Takes an entry, if nothing else is being done with it and its domain can't run elsewhere.
