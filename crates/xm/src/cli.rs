@@ -71,8 +71,12 @@ Examples:
 
 NAME is the domain's name, or the id that xm spool list shows: needed if two have the same name.";
 
-const SPOOL_STATES: &str = "State: complete the relocation that brought it goes on; kept it waits for you; sending, restoring; starting it was being started here \
-when relocd ended, and may have run since.";
+const SPOOL_STATES: &str = "State:
+  complete   the relocation that brought it goes on
+  kept       it waits for you
+  sending    it is being sent to another host
+  restoring  it is being started here, and has not run yet
+  starting   it was being started here when relocd ended: it may have run since";
 
 const SPOOL_DELETE: &str = "The file may be all that there is of the domain: its source may have given up its own copy.
 
@@ -127,7 +131,7 @@ pub(crate) enum Command {
     /// Domains that are kept on disk.
     #[command(after_help = format!("{SPOOL}\n\n{CODES}"))]
     Spool(SpoolArgs),
-    /// Decide a relocation whose outcome can't be learnt.
+    /// Tell about a relocation whose outcome can't be learnt, or decide it.
     Resolve(ResolveArgs),
     /// Tell about relocations that run, and recent ones.
     Status(JsonArg),
