@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "xend/back.rs"]
+mod back;
 #[path = "conversion/captures.rs"]
 mod captures;
 #[path = "images/mod.rs"]

@@ -6,6 +6,7 @@ mod guest;
 pub mod lives;
 pub mod proxy;
 pub mod xend_peer;
+pub mod xend_receiver;
 
 use std::{
     fs,

@@ -138,6 +138,12 @@ pub struct Migrate {
     /// `stop`, `abort` or `throttle`; absent = `stop`.
     #[serde(default)]
     pub on_no_convergence: Option<NoConvergence>,
+    /// Version of Xen of the destination, if that is an xend: nothing on the wire tells it.
+    #[serde(default)]
+    pub xend: Option<String>,
+    /// To an xend: what the guest might miss and an xend can't take is left out.
+    #[serde(default)]
+    pub leave_out: bool,
 }
 
 /// What to do with a guest that dirties memory faster than it can be sent.
@@ -183,6 +189,15 @@ pub enum Reply {
         host: String,
         /// KiB that it has free.
         free_memory_kib: u64,
+    },
+    /// To the same with a destination that is an xend, which can't be asked: nothing that can be known here is in the way.
+    #[serde(rename_all = "kebab-case")]
+    AdmittedToXend {
+        /// The version of Xen that it is taken for.
+        version: String,
+        /// What the domain has and an xend can't take.
+        #[serde(default)]
+        left_out: Vec<String>,
     },
     /// To [`Request::Console`]: what follows is the console.
     #[serde(rename_all = "kebab-case")]
@@ -291,7 +306,7 @@ pub struct Info {
 pub struct Progress {
     /// The relocation.
     pub id: Uuid,
-    /// What is being done: `connecting`, `copying`, `suspended`, `loading`, `committing`, `in-doubt`.
+    /// What is being done: `connecting`, `checking`, `copying`, `suspended`, `loading`, `committing`, `in-doubt`.
     pub stage: String,
     /// The round, from 1; 0 before the first.
     #[serde(default)]
@@ -332,8 +347,14 @@ pub struct Migrated {
     pub domain: String,
     /// The destination, as the operator named it.
     pub host: String,
-    /// The domain's number there.
+    /// The domain's number there; 0 if it is not known: an xend does not tell.
     pub domid: u32,
+    /// The destination is an xend, of this version of Xen.
+    #[serde(default)]
+    pub xend: Option<String>,
+    /// What the domain had and the xend could not take.
+    #[serde(default)]
+    pub left_out: Vec<String>,
     /// It does not run there, but is in the spool: the destination keeps domains on disk.
     #[serde(default)]
     pub spooled: bool,

@@ -125,6 +125,14 @@ impl Conversation {
         Ok(())
     }
 
+    /// Ends this side's half of the connection: nothing more is sent.
+    ///
+    /// # Errors
+    /// The system's.
+    pub async fn end(&mut self) -> io::Result<()> {
+        self.stream.shutdown().await
+    }
+
     /// Says a last word, and sees to it that it is not lost: a socket that is closed with unread bytes resets the connection, and the reset may
     /// overtake the word. So what still comes is read and dropped, for `limit` at most, and no more than what may have been on its way.
     pub async fn last_word(mut self, line: &[u8], limit: Duration) {

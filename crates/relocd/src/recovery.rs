@@ -96,6 +96,9 @@ fn book(host: &Arc<Host>, entry: &Entry, incoming: Option<Arc<Incoming>>) -> Opt
         incoming,
         ..Relocation::new(entry.id, entry.direction, &config, &entry.peer, mode(entry))
     };
+    relocation
+        .to_xend
+        .store(entry.xend.is_some(), std::sync::atomic::Ordering::SeqCst);
     match host.relocations.begin(relocation, usize::MAX) {
         Ok(booked) => Some(booked),
         Err(conflict) => {

@@ -61,6 +61,8 @@ pub struct Relocation {
     pub operator: watch::Sender<Option<Decided>>,
     /// The destination's handoff, for those who ask for the outcome.
     pub incoming: Option<Arc<Incoming>>,
+    /// The destination is an xend: it can't be asked for the outcome.
+    pub to_xend: AtomicBool,
     /// Set by [`Relocation::end`].
     pub over: AtomicBool,
 }
@@ -83,6 +85,7 @@ impl Relocation {
             detail: Mutex::new(None),
             operator: watch::Sender::new(None),
             incoming: None,
+            to_xend: AtomicBool::new(false),
             over: AtomicBool::new(false),
         }
     }
@@ -90,6 +93,11 @@ impl Relocation {
     /// Nothing is left to do but to tell the other end, which may take its time to listen: no longer in the way of others.
     pub fn end(&self) {
         self.over.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the destination is known to be an xend.
+    pub fn is_to_xend(&self) -> bool {
+        self.to_xend.load(Ordering::SeqCst)
     }
 
     fn is_in_the_way(&self) -> bool {

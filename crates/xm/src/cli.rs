@@ -67,6 +67,7 @@ Examples:
   xm spool list                        what is there, and why
   xm spool restore web                 start it here
   xm spool send web 10.0.0.2           move it to another relocd host, which starts it
+  xm spool send --xend 4.1 web oldhost move it back to an old xend host, of Xen 4.1
   xm spool delete --yes-i-know web     it runs elsewhere, or nobody needs it any more
 
 NAME is the domain's name, or the id that xm spool list shows: needed if two have the same name.";
@@ -220,6 +221,12 @@ pub(crate) struct MigrateArgs {
     /// What to do if the domain dirties its memory faster than it can be sent [default: stop].
     #[arg(long, value_name = "POLICY")]
     pub(crate) on_no_convergence: Option<Policy>,
+    /// The destination may be an old xend host, of this version of Xen, such as 4.1: nothing on the wire tells it.
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) xend: Option<String>,
+    /// To an old xend host: leave out what the guest might miss and an xend can't take.
+    #[arg(long, requires = "xend")]
+    pub(crate) leave_out: bool,
     /// Answer with one JSON object, without progress.
     #[arg(long)]
     pub(crate) json: bool,
@@ -281,7 +288,7 @@ pub(crate) enum SpoolCommand {
     List(JsonArg),
     /// Start a domain here; its file is deleted once it runs.
     Restore(SpoolRestoreArgs),
-    /// Move a domain to another relocd host; its file is deleted once it runs there.
+    /// Move a domain to another relocd host, or back to an old xend host; its file is deleted once it runs there.
     Send(SpoolSendArgs),
     /// Delete a domain's file.
     #[command(after_help = SPOOL_DELETE)]
@@ -308,6 +315,12 @@ pub(crate) struct SpoolSendArgs {
     /// Check at both ends whether it could be moved, and move nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// The destination may be an old xend host, of this version of Xen, such as 4.1: nothing on the wire tells it.
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) xend: Option<String>,
+    /// To an old xend host: leave out what the guest might miss and an xend can't take.
+    #[arg(long, requires = "xend")]
+    pub(crate) leave_out: bool,
     /// You have made sure that the domain runs nowhere; only needed if it may have run since it was kept.
     #[arg(long)]
     pub(crate) yes_i_know: bool,

@@ -139,11 +139,12 @@ pub(crate) fn info(info: &Info) -> String {
 /// The last line of `xm migrate`.
 pub(crate) fn migrated(done: &Migrated) -> String {
     let (domain, host) = (escape(&done.domain), escape(&done.host));
-    let now = match done.spooled {
-        true => format!("is now in the spool of {host}, on disk"),
-        false => format!("now runs on {host} (domain {})", done.domid),
+    let now = match &done.xend {
+        Some(version) => format!("now runs on {host} (an xend of Xen {})", escape(version)),
+        None if done.spooled => format!("is now in the spool of {host}, on disk"),
+        None => format!("now runs on {host} (domain {})", done.domid),
     };
-    format!(
+    let line = format!(
         "Domain '{domain}' {now}: {}, {}, {}, {} on the wire, {} in all, {} downtime\n",
         escape(&done.mode),
         plural(u64::from(done.rounds), "round"),
@@ -151,7 +152,25 @@ pub(crate) fn migrated(done: &Migrated) -> String {
         bytes(done.wire_bytes),
         millis(done.total_ms),
         millis(done.downtime_ms),
-    )
+    );
+    line + &left_out("Left out", &done.left_out)
+}
+
+/// The answer to a dry run towards an xend.
+pub(crate) fn admitted_to_xend(domain: &str, host: &str, version: &str, left: &[String]) -> String {
+    let text = format!(
+        "Nothing that can be known here keeps domain '{}' from going to {}, an xend of Xen {}; it can't be asked whether it takes it. Nothing was moved.\n",
+        escape(domain),
+        escape(host),
+        escape(version),
+    );
+    text + &left_out("To be left out", left)
+}
+
+/// What an xend can't take, a line each.
+fn left_out(title: &str, names: &[String]) -> String {
+    let line = |name: &String| format!("{title}: {}\n", escape(name));
+    names.iter().map(line).collect()
 }
 
 /// `xm status`. `now`: seconds since 1970.

@@ -114,6 +114,8 @@ fn a_relocations_last_line() {
         domain: "web".to_owned(),
         host: "10.0.0.2".to_owned(),
         domid: 5,
+        xend: None,
+        left_out: Vec::new(),
         spooled: false,
         mode: "live".to_owned(),
         rounds: 4,
@@ -128,6 +130,17 @@ fn a_relocations_last_line() {
         "Domain 'web' now runs on 10.0.0.2 (domain 5): live, 4 rounds, 65536 pages, 70.1 MB on the wire, 1.9 s in all, \
          23 ms downtime\n"
     );
+    let back = Migrated {
+        xend: Some("4.1".to_owned()),
+        left_out: vec!["the CPUID policy".to_owned()],
+        ..done
+    };
+    let text = migrated(&back);
+    assert!(
+        text.starts_with("Domain 'web' now runs on 10.0.0.2 (an xend of Xen 4.1): live,"),
+        "{text}"
+    );
+    assert!(text.ends_with("downtime\nLeft out: the CPUID policy\n"), "{text}");
 }
 
 #[test]

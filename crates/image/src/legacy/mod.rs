@@ -25,7 +25,7 @@ mod source;
 
 pub use input::Word;
 pub use prologue::GuestWidth;
-pub use sink::{LegacySink, LegacyTarget, LegacyWriteOptions};
+pub use sink::{LegacySink, LegacySurvey, LegacyTarget, LegacyWriteOptions, UnknownVersion, survey};
 pub use source::LegacySource;
 
 /// Which kind of guest the image is of: it does not say so itself.

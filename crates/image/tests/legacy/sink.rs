@@ -3,7 +3,7 @@
 use image::{
     DomainHeader, ImageError, ImageSink as _, ImageSource as _, Item, PAGE_SIZE, PageBatch, PageContent, PageEntry,
     PageType,
-    legacy::{LegacySink, LegacySource, LegacyTarget, LegacyWriteOptions},
+    legacy::{LegacySink, LegacySource, LegacyTarget, LegacyWriteOptions, survey},
     record::RecordType,
     v2::V2Reader,
 };
@@ -411,4 +411,34 @@ fn extended_contexts_have_a_length_that_the_target_takes() {
     let mut sink = LegacySink::new(Vec::new(), towards(LegacyTarget::Xen43));
     let error = sink.put(Item::Start(header)).unwrap_err().to_string();
     assert!(error.contains("it is no Xen guest"), "{error}");
+}
+
+/// What a first pass tells is what the writer then needs.
+#[test]
+fn a_survey_finds_what_has_to_be_known_before() {
+    let of_64_bits = |image: &Legacy| image.kind == Kind::Pv64 && image.word == 8;
+    for variant in variants().iter().filter(|variant| of_64_bits(&variant.image)) {
+        let bytes = variant.image.bytes();
+        let home = home(&variant.image);
+        let mut source = LegacySource::new(&bytes[..], options(false, true));
+        let found = survey(&mut source, home.target).unwrap_or_else(|error| panic!("{}: {error}", variant.name));
+        assert_eq!(found.xsave, home.xsave, "{}", variant.name);
+        assert!(found.left_out.is_empty() && found.missed.is_empty(), "{}", variant.name);
+    }
+    // An older xend has no place for it.
+    let image = Legacy {
+        xsave: Some(608),
+        ..Legacy::pv64()
+    };
+    let bytes = image.bytes();
+    let mut source = LegacySource::new(&bytes[..], options(false, true));
+    let found = survey(&mut source, LegacyTarget::Xen32).unwrap();
+    assert_eq!(found.xsave, None);
+    assert_eq!(found.missed, ["xsave data of vcpus"]);
+    assert_eq!(
+        found.left_out,
+        ["the mode of the time stamp counter", "xsave data of vcpus"]
+    );
+    let mut source = LegacySource::new(&bytes[..bytes.len() - 1], options(false, true));
+    assert!(survey(&mut source, LegacyTarget::Xen43).is_err());
 }

@@ -20,6 +20,12 @@ pub struct SpoolSend {
     /// It can't have run since it was kept.
     #[serde(default)]
     pub yes_i_know: bool,
+    /// Version of Xen of the destination, if that is an xend: nothing on the wire tells it.
+    #[serde(default)]
+    pub xend: Option<String>,
+    /// To an xend: what the guest might miss and an xend can't take is left out.
+    #[serde(default)]
+    pub leave_out: bool,
 }
 
 /// A domain in the spool.

@@ -17,6 +17,22 @@ const SIGNATURE: &[u8; 16] = b"LinuxGuestRecord";
 /// Bytes of space before the signature at most. xend takes none; what ended the request may be left over.
 const MAX_SPACE: usize = 16;
 
+/// What is sent before the image.
+///
+/// # Errors
+/// [`EnvelopeError::Length`] for a configuration that is longer than the format can say.
+pub fn envelope(config: &Sexp) -> Result<Vec<u8>, EnvelopeError> {
+    let text = sxp::to_bytes(config);
+    let length = i32::try_from(text.len()).map_err(|_| EnvelopeError::Length {
+        length: -1,
+        limit: i32::MAX as usize,
+    })?;
+    let mut bytes = SIGNATURE.to_vec();
+    bytes.extend(length.to_be_bytes());
+    bytes.extend(text);
+    Ok(bytes)
+}
+
 /// An envelope that has been read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Envelope {

@@ -1,4 +1,5 @@
-//! A xend that sends a domain: its request, its envelope, its image, and who owns the domain meanwhile. No I/O but a reader of bytes.
+//! A xend that sends a domain: its request, its envelope, its image, and who owns the domain meanwhile; and one that a domain is sent to. No I/O but a
+//! reader of bytes, and a writer.
 //!
 //! ```text
 //!  xend (sender)                              relocd
@@ -25,15 +26,38 @@
 //!
 //! An end of the stream in the middle of the image says that the sender has failed, and that its domain runs there.
 //!
+//! # To a xend
+//!
+//! The same with the roles exchanged ([`XendSink`]), but that the sender here waits for the answers: for `(ready receive)`, as bytes that come with the
+//! request are lost, and for `(ok)`, which a xend says once the domain runs. It runs the domain as soon as it has the whole image, and asks nobody: so the
+//! last bytes of the image are the commit. [`XendSink`] keeps them back until the handoff says so.
+//!
+//! ```text
+//!  relocd                                     xend (receiver)
+//!  "receive\n"                 ------------>
+//!                              <------------  "(ready receive)\n"   or (err ...)
+//!  envelope, image but its last bytes ----->
+//!                              <------------  (err ...), closes: it has discarded what it had
+//!  the last bytes, end of stream ---------->  3.0.3 to 3.4 wait for the end of the stream
+//!                              <------------  "(ok)\n": the domain runs; (err ...)
+//! ```
+//!
+//! What became of it can't be asked later: a connection that is lost behind the last bytes leaves the outcome to an operator.
+//!
 //! Sources: `relocate.py`, `XendDomain.py`, `XendCheckpoint.py` of xend 3.0.2 to 4.4, and two of them observed.
 
 mod custody;
 mod envelope;
 mod image;
+mod sender;
 
 pub use custody::{Custody, Failure, Keeper, RECEIVE_BUFFER, Verdict};
-pub use envelope::{Envelope, EnvelopeError, EnvelopeReader};
+pub use envelope::{Envelope, EnvelopeError, EnvelopeReader, envelope};
 pub use image::{Ended, ImageBytes, Outcome, Watch, take_in};
+pub use sender::{Answer, TAIL, XendSink};
+
+/// The request to take a domain in. Nothing may follow it before the answer.
+pub const RECEIVE: &[u8] = b"receive\n";
 
 /// The answer to `receive`. A sender reads up to 80 bytes, once; nothing more may come before the end, or its kernel could reset the connection when it closes.
 pub const READY: &[u8] = b"(ready receive)\n";

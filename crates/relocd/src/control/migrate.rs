@@ -70,9 +70,9 @@ where
                 let progress = lock(&relocation.progress).clone();
                 if progress.stage == "in-doubt" {
                     let since = *doubtful_since.get_or_insert_with(Instant::now);
-                    if since.elapsed() > IN_DOUBT {
-                        let reason = lock(&relocation.detail).clone().unwrap_or_default();
-                        return Err(in_doubt(relocation.id, &relocation.domain, &relocation.peer, &reason));
+                    // Of an xend nothing more is heard.
+                    if relocation.is_to_xend() || since.elapsed() > IN_DOUBT {
+                        return Err(in_doubt(relocation));
                     }
                 }
                 if here && last.as_ref() != Some(&progress) {

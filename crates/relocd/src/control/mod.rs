@@ -25,6 +25,7 @@ use crate::{
     failure::{self, Tell},
     host::Host,
     outgoing,
+    relocations::{Relocation, lock},
     spooled::{self, Wanted},
 };
 
@@ -239,11 +240,23 @@ async fn info(host: &Arc<Host>) -> Result<Reply, Failure> {
 }
 
 /// Why a domain that stands still for an open outcome may not be touched.
-pub fn in_doubt(id: uuid::Uuid, domain: &str, peer: &str, reason: &str) -> Failure {
-    failure::simple("in-doubt", format!("the outcome of relocation {id} is not known: {reason}"))
-        .state(format!("domain '{domain}' stands still here, and may run on {peer}"))
-        .next(format!(
-            "relocd goes on asking {peer}. Once that host is back, it is settled by itself (xm status). If it is gone for good: \
-             make sure that the domain does not run there, then: xm resolve {id} --resume. If it runs there: xm resolve {id} --destroy"
-        ))
+fn in_doubt(relocation: &Relocation) -> Failure {
+    let Relocation { id, domain, peer, .. } = relocation;
+    let reason = lock(&relocation.detail).clone().unwrap_or_default();
+    let failure = failure::simple(
+        "in-doubt",
+        format!("the outcome of relocation {id} is not known: {reason}"),
+    )
+    .state(format!("domain '{domain}' stands still here, and may run on {peer}"));
+    let decide = format!("xm resolve {id} --resume. If it runs there: xm resolve {id} --destroy");
+    if relocation.is_to_xend() {
+        return failure.next(format!(
+            "an xend can't be asked what became of it: look there with xm list, and into its xend.log. If the domain does not run there, and never \
+             did: {decide}"
+        ));
+    }
+    failure.next(format!(
+        "relocd goes on asking {peer}. Once that host is back, it is settled by itself (xm status). If it is gone for good: \
+         make sure that the domain does not run there, then: {decide}"
+    ))
 }

@@ -100,6 +100,10 @@ impl Open {
     fn doubt(&self) -> Doubt {
         let relocation = &self.relocation;
         let (state, happened) = match relocation.direction {
+            Direction::Out if relocation.is_to_xend() => (
+                "in-doubt",
+                "this host had committed the domain to an xend, which has not said that it runs".to_owned(),
+            ),
             Direction::Out => (
                 "in-doubt",
                 "this host had committed the domain to the other one, and the connection was lost before that one said that it runs".to_owned(),
@@ -125,6 +129,20 @@ impl Open {
     fn known(&self) -> Vec<String> {
         let peer = &self.relocation.peer;
         let mut known = match &self.whereabouts {
+            None if self.relocation.is_to_xend() => vec![
+                "the commit is in the journal here; whether the other host has all of the domain is not known"
+                    .to_owned(),
+                "the domain is complete here, and held: nobody else can have it (xm list, xm spool list)".to_owned(),
+                format!("what was last seen of {peer}: {}", self.detail()),
+                format!(
+                    "{peer} is an xend, which can't be asked what became of a relocation: this does not settle itself"
+                ),
+                format!(
+                    "look on that host: xm list shows whether '{}' runs there; if it does not, its xend.log tells whether the restore failed, \
+                     or the domain ran and ended since",
+                    self.domain()
+                ),
+            ],
             None => vec![
                 "the commit is in the journal here; whether the other host has heard it is not known".to_owned(),
                 "the domain is complete here, and stands still, as 'migrating-...' in xm list".to_owned(),

@@ -61,6 +61,9 @@ pub struct Entry {
     /// What the source made up for this relocation: who has it is the source, wherever it comes from.
     #[serde(default)]
     pub secret: Option<Secret>,
+    /// The destination is an xend, of this version of Xen: it can't be asked for the outcome (source).
+    #[serde(default)]
+    pub xend: Option<String>,
     /// Who asked for it: an operator's process (source), an address (destination).
     #[serde(default)]
     pub asked_by: Option<String>,
@@ -99,6 +102,7 @@ impl Entry {
             domid: None,
             detail: None,
             secret: None,
+            xend: None,
             asked_by: None,
             allowed_by: None,
             decided_by: None,

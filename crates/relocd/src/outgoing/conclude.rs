@@ -96,7 +96,10 @@ fn over(host: &Host, handoff: Handoff, conclusion: Conclusion) -> (Handoff, Conc
     (handoff, conclusion)
 }
 
-/// Waits for the destination's word, or an operator's.
+/// What is known of a domain towards an xend when nothing else is.
+const ENDED_MEANWHILE: &str = "relocd ended when it was about to send the last bytes of the domain";
+
+/// Waits for the destination's word, or an operator's: of an xend nobody hears any more.
 async fn learn_outcome(host: &Host, relocation: &Arc<Relocation>, handoff: &mut Handoff) -> Event {
     let peer = handoff.entry().peer.clone();
     let limit = host.limits().handshake;
@@ -107,8 +110,20 @@ async fn learn_outcome(host: &Host, relocation: &Arc<Relocation>, handoff: &mut 
     };
     let mut operator = relocation.operator.subscribe();
     let unsure = |reason: &str| relocation.note(reason);
+    let is_xend = handoff.entry().xend.is_some();
+    if is_xend {
+        // It knows no such question.
+        let detail = handoff.entry().detail.clone();
+        relocation.note(detail.as_deref().unwrap_or(ENDED_MEANWHILE));
+    }
+    let asking = async {
+        if is_xend {
+            std::future::pending::<()>().await;
+        }
+        outcome::ask(&peer, &query, limit, unsure).await
+    };
     tokio::select! {
-        outcome = outcome::ask(&peer, &query, limit, unsure) => match outcome {
+        outcome = asking => match outcome {
             Outcome::Running { domid } => {
                 handoff.runs_there_as(domid);
                 Event::Running

@@ -95,6 +95,14 @@ impl Handoff {
         change(&mut self.entry);
     }
 
+    /// Writes down what has been noted since the last record, with the state that stands there. Best effort: the old record says what matters.
+    pub fn remember(mut self) -> Handoff {
+        if let Err(error) = self.journal.write(&mut self.entry) {
+            tracing::error!(%error, "what is known of the open outcome can't be written to the journal");
+        }
+        self
+    }
+
     /// The destination has said that it never took the commit.
     pub fn deny(&mut self) {
         self.denied = true;

@@ -1,6 +1,7 @@
 //! A domain departs: the source's side of a relocation, from the operator's order to the end.
 
 mod conclude;
+mod hand_over;
 mod handoff;
 mod link;
 mod mode;
@@ -9,20 +10,20 @@ mod order;
 mod outcome;
 mod send;
 mod spooled;
+mod xend;
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::Ordering},
     time::Instant,
 };
 
-pub use conclude::{Conclusion, conclude};
+pub use conclude::conclude;
 use domain::{HostFacts, admission};
-pub use handoff::{Ask, Handoff};
+pub use handoff::Handoff;
 use image::ImageSink;
 pub use order::migrate;
 use peer::{
     control::{self, Failure, Migrate, Migrated, Reply},
-    handoff::source::Event,
     native::message::{ModeWord, Relocate, Secret},
 };
 pub use spooled::send_spooled;
@@ -31,14 +32,15 @@ use uuid::Uuid;
 
 use crate::{
     audit::{Outcome, Record},
-    blocking::{blocking, patiently},
+    blocking::blocking,
     failure::{self, Tell},
     host::Host,
     journal::{Direction, Entry},
     relocations::{Booked, lock},
 };
-use conclude::step;
-use send::{NotSent, Sent};
+use negotiate::{Negotiated, Ready};
+use send::Wire;
+use xend::{Look, ToXend};
 
 /// What to do when the journal can't be written here.
 const MAKE_ROOM: &str = "make room in the state directory, or see to its disk, and try again";
@@ -67,10 +69,22 @@ struct Outgoing {
     depart: Option<Depart>,
     /// The destination keeps domains on disk.
     spools: bool,
+    /// The source's copy can be looked through before anything is sent.
+    look: Option<Look>,
+    /// The destination is an xend.
+    xend: Option<ToXend>,
     begun: Instant,
     secret: Secret,
     /// What the audit trail will say.
     account: Mutex<(Record, Outcome)>,
+}
+
+/// How a negotiation ends.
+enum Prepared {
+    /// The image may follow.
+    Ready(Box<Ready>, Wire),
+    /// A dry run: this is the answer.
+    Admitted(Reply),
 }
 
 /// What is known of the other copy once the domain runs on here.
@@ -110,7 +124,7 @@ impl Outgoing {
     fn tell(&self, result: &Result<Reply, Failure>) {
         let (mut account, mut outcome) = lock(&self.account).clone();
         match result {
-            Ok(Reply::Admitted { .. }) => outcome = Outcome::DryRun,
+            Ok(Reply::Admitted { .. } | Reply::AdmittedToXend { .. }) => outcome = Outcome::DryRun,
             Ok(_) => {}
             Err(failure) => account = account.because(failure),
         }
@@ -127,20 +141,14 @@ impl Outgoing {
             .request()
             .await
             .map_err(|failure| failure.state(self.untouched()))?;
-        let negotiation = negotiate::negotiate(&self.host, &self.order, request, &self.config);
-        let negotiated = tokio::select! {
-            negotiated = negotiation => negotiated,
+        let negotiation = self.prepare(request);
+        let prepared = tokio::select! {
+            prepared = negotiation => prepared,
             reason = cancel.cancelled() => Err(failure::cancelled(&reason)),
         };
-        let negotiated = negotiated.map_err(|failure| failure.state(self.untouched()))?;
-        let ready = match negotiated {
-            negotiate::Negotiated::Admitted(host) => {
-                return Ok(Reply::Admitted {
-                    host: host.name,
-                    free_memory_kib: host.free_memory_kib,
-                });
-            }
-            negotiate::Negotiated::Ready(ready) => ready,
+        let (ready, wire) = match prepared.map_err(|failure| failure.state(self.untouched()))? {
+            Prepared::Ready(ready, wire) => (ready, wire),
+            Prepared::Admitted(reply) => return Ok(reply),
         };
         self.spools = ready.spools;
         let relocation = &self.booked.relocation;
@@ -155,6 +163,7 @@ impl Outgoing {
         );
         entry.secret = Some(self.secret.clone());
         entry.asked_by = self.asked_by.clone();
+        entry.xend = self.xend.as_ref().map(|xend| xend.version.clone());
         let journal = self.host.journal.clone();
         let written = blocking(move || journal.begin(&mut entry).map(|()| entry)).await;
         let entry = written.map_err(|error| {
@@ -169,8 +178,35 @@ impl Outgoing {
             .take()
             .ok_or_else(|| failure::simple("internal", "it has departed already"))?;
         let relocation = &self.booked.relocation;
-        let sent = send::send(&self.host, relocation, ready.conversation, depart).await;
+        let sent = send::send(&self.host, relocation, ready.conversation, wire, depart).await;
         self.hand_over(handoff, sent).await
+    }
+
+    /// Up to where the image may follow, or what a dry run has come to.
+    async fn prepare(&mut self, request: Relocate) -> Result<Prepared, Failure> {
+        let address = match negotiate::negotiate(&self.host, &self.order, request, &self.config).await? {
+            Negotiated::Admitted(host) => {
+                return Ok(Prepared::Admitted(Reply::Admitted {
+                    host: host.name,
+                    free_memory_kib: host.free_memory_kib,
+                }));
+            }
+            Negotiated::Ready(ready) => return Ok(Prepared::Ready(ready, Wire::Native)),
+            Negotiated::Xend(address) => address,
+        };
+        let (plan, xend) = self.plan().await?;
+        if self.order.dry_run {
+            return Ok(Prepared::Admitted(self.admitted_to_xend(xend)));
+        }
+        let conversation = xend::ask(&self.order.host, address, self.host.limits().handshake).await?;
+        self.booked.relocation.to_xend.store(true, Ordering::SeqCst);
+        self.xend = Some(xend);
+        let ready = Ready {
+            conversation,
+            peer: address.to_string(),
+            spools: false,
+        };
+        Ok(Prepared::Ready(Box::new(ready), Wire::Xend(Box::new(plan))))
     }
 
     async fn request(&self) -> Result<Relocate, Failure> {
@@ -193,132 +229,6 @@ impl Outgoing {
         })
     }
 
-    /// From the last page to the end.
-    async fn hand_over(&self, mut handoff: Handoff, sent: Result<Sent, NotSent>) -> Result<Reply, Failure> {
-        let sent = match sent {
-            Ok(sent) => sent,
-            Err(NotSent { failure, gave_up }) => {
-                handoff.note(&failure.value);
-                // Mostly it runs on by itself. Where it could not be resumed it still stands, and is resumed with the decision, however often that takes.
-                let find = self.host.find_departed(self.config.uuid, self.booked.relocation.id);
-                match patiently(find).await {
-                    Ok(Some(departed)) => handoff.departed(departed),
-                    Ok(None) => {}
-                    Err(error) => tracing::error!(%error, "the toolstack can't say whether the domain runs on"),
-                }
-                return Err(self.fail(handoff, failure, async { gave_up }).await);
-            }
-        };
-        handoff.departed(sent.departed);
-        handoff.amend(|entry| {
-            entry.bytes = Some(sent.wire_bytes);
-            entry.pages = Some(sent.progress.pages_sent);
-        });
-        let mut conversation = sent.conversation;
-        self.booked.relocation.stage("loading");
-        if let Err(failure) = self.await_loaded(&mut conversation).await {
-            handoff.note(&failure.value);
-            let gave_up = failure::is_last_word(&failure);
-            let gives_up = async { send::gives_up(conversation).await || gave_up };
-            return Err(self.fail(handoff, failure, gives_up).await);
-        }
-        self.booked.relocation.stage("committing");
-        let (mut handoff, ask) = step(handoff, Event::Loaded).await;
-        let mut ask = ask.map_err(|error| failure::internal(&error))?;
-        let mut next = "see to the cause, and try again";
-        if !matches!(ask, Some(Ask::SendCommit)) {
-            next = MAKE_ROOM;
-        } else {
-            let stopped = handoff.suspended_for().unwrap_or_default();
-            let asked = Instant::now();
-            match negotiate::commit(&mut conversation, self.host.limits().commit).await {
-                Ok(domid) => {
-                    let downtime = stopped + asked.elapsed();
-                    handoff.runs_there_as(domid);
-                    handoff.amend(|entry| entry.downtime_ms = u64::try_from(downtime.as_millis()).ok());
-                    let reply = self.report(domid, downtime, sent.progress, sent.wire_bytes);
-                    let (handoff, ask) = step(handoff, Event::Running).await;
-                    let ask = ask.map_err(|error| failure::internal(&error))?;
-                    // The domain runs there: whatever is left to do here is no reason to tell the operator otherwise.
-                    return self.conclude(handoff, ask).await.map(|_| reply);
-                }
-                Err(reason) => {
-                    tracing::warn!("the connection was lost after the commit: {reason}");
-                    self.booked.relocation.note(&reason);
-                    handoff.note(&reason);
-                    let asked;
-                    (handoff, asked) = step(handoff, Event::Unknown).await;
-                    ask = asked.map_err(|error| failure::internal(&error))?;
-                }
-            }
-        }
-        let (handoff, conclusion) = self.conclude(handoff, ask).await?;
-        let by_operator = handoff.entry().decided_by.is_some();
-        match conclusion {
-            Conclusion::Gone if by_operator => {
-                let text = format!(
-                    "an operator decided: the copy of domain '{}' here is destroyed",
-                    self.config.name
-                );
-                let state = format!("whether it runs on {} is not known here", self.order.host);
-                Err(failure::simple("operator", text).state(state))
-            }
-            Conclusion::Gone => {
-                let domid = handoff.entry().domid.unwrap_or_default();
-                Ok(self.report(domid, sent.suspended.elapsed(), sent.progress, sent.wire_bytes))
-            }
-            Conclusion::Resumed => {
-                let why = handoff
-                    .entry()
-                    .detail
-                    .clone()
-                    .unwrap_or_else(|| "the handoff failed".to_owned());
-                let leftover = match () {
-                    () if by_operator => Leftover::Unknown,
-                    () if handoff.is_denied() => Leftover::Dead,
-                    () => Leftover::Harmless,
-                };
-                Err(failure::simple("handoff", why).state(self.resumed(leftover)).next(next))
-            }
-        }
-    }
-
-    /// Waits until the destination has all of it.
-    async fn await_loaded(&self, conversation: &mut crate::conversation::Conversation) -> Result<(), Failure> {
-        let cancel = &self.booked.relocation.cancel;
-        let loaded = negotiate::loaded(conversation, self.host.limits().idle);
-        tokio::select! {
-            loaded = loaded => loaded,
-            reason = cancel.cancelled() => Err(failure::cancelled(&reason)),
-        }
-    }
-
-    /// Before the commit: the domain runs on here. `gives_up`: asked once it does, whether the destination has confirmed that nothing is left there.
-    async fn fail(&self, handoff: Handoff, failure: Failure, gives_up: impl Future<Output = bool>) -> Failure {
-        let (handoff, ask) = step(handoff, Event::Failed).await;
-        let ask = match ask {
-            Ok(ask) => ask,
-            Err(error) => return failure::internal(&error),
-        };
-        let concluded = self.conclude(handoff, ask).await;
-        let leftover = if gives_up.await {
-            Leftover::None
-        } else {
-            Leftover::Harmless
-        };
-        match concluded {
-            Ok(_) => failure.state(self.resumed(leftover)),
-            Err(error) => error,
-        }
-    }
-
-    async fn conclude(&self, handoff: Handoff, ask: Option<Ask>) -> Result<(Handoff, Conclusion), Failure> {
-        let concluded = conclude(&self.host, &self.booked.relocation, handoff, ask).await;
-        let (handoff, conclusion) = concluded.map_err(|error| failure::internal(&error))?;
-        *lock(&self.account) = (Record::of(handoff.entry()), conclusion.outcome());
-        Ok((handoff, conclusion))
-    }
-
     fn report(
         &self,
         domid: u32,
@@ -332,6 +242,8 @@ impl Outgoing {
             domain: self.config.name.clone(),
             host: self.order.host.clone(),
             domid,
+            xend: self.xend.as_ref().map(|xend| xend.version.clone()),
+            left_out: self.xend.as_ref().map(|xend| xend.left_out.clone()).unwrap_or_default(),
             spooled: self.spools,
             mode: self.word.word().to_owned(),
             rounds: progress.round,
@@ -357,6 +269,9 @@ impl Outgoing {
             Place::Spool => "is in the spool here as before",
         };
         match leftover {
+            Leftover::Dead | Leftover::Harmless if self.xend.is_some() => {
+                format!("domain '{name}' {as_before}; {host} {}", self.left_there())
+            }
             Leftover::None => format!("domain '{name}' {as_before}; nothing is left of it on {host}"),
             Leftover::Dead => format!("domain '{name}' {as_before}; {host} has confirmed that it will never run there"),
             Leftover::Harmless => format!(

@@ -112,6 +112,8 @@ impl Outgoing {
             place,
             depart: Some(depart),
             spools: false,
+            look: None,
+            xend: None,
             begun,
             secret: Secret::new(),
             account: Mutex::new((account, Outcome::Refused)),

@@ -48,6 +48,11 @@ pub async fn send_spooled(
     let span = tracing::info_span!(
         "relocation", %id, direction = "out", domain = %config.name, peer = %order.host, spooled = %held.entry().id
     );
+    let look = Outgoing::look_at(
+        held.entry().clone(),
+        host.spool.clone(),
+        booked.relocation.cancel.clone(),
+    );
     let depart = move |image: &mut dyn ImageSink, observer: &mut dyn Observer| spool::depart(held, id, image, observer);
     let order = Migrate {
         domain: config.name.clone(),
@@ -60,8 +65,13 @@ pub async fn send_spooled(
         max_downtime: None,
         bandwidth: None,
         on_no_convergence: None,
+        xend: order.xend,
+        leave_out: order.leave_out,
     };
-    let departure = Outgoing::new(host, order, asked, (booked, config), Place::Spool, Box::new(depart));
+    let departure = Outgoing {
+        look: Some(look),
+        ..Outgoing::new(host, order, asked, (booked, config), Place::Spool, Box::new(depart))
+    };
     departure.run().instrument(span).await
 }
 

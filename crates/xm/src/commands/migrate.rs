@@ -79,6 +79,12 @@ pub(super) fn follow(control: &Path, request: &Request, asked: &Asked) -> Answer
             })
         }
         Ok(reply @ Reply::Admitted { .. }) => Ok(admitted(&reply, domain, host, json)),
+        Ok(Reply::AdmittedToXend { version, left_out }) => Ok(if json {
+            let value = serde_json::json!({ "xend": version, "left-out": left_out });
+            render::json("admitted", &value)
+        } else {
+            render::admitted_to_xend(domain, host, &version, &left_out)
+        }),
         Ok(Reply::Restored { name, domid, left }) => Ok(render::restored(&name, domid, left.as_deref())),
         Ok(Reply::Err(failure)) if interrupt.came() && failure.r#type != "in-doubt" => {
             Err(CommandError::Interrupted(failure))
@@ -104,6 +110,8 @@ fn request(args: MigrateArgs) -> Request {
         max_downtime: args.max_downtime,
         bandwidth: args.bandwidth,
         on_no_convergence: args.on_no_convergence.map(Into::into),
+        xend: args.xend,
+        leave_out: args.leave_out,
     })
 }
 

@@ -73,6 +73,8 @@ fn send(control: &Path, args: SpoolSendArgs) -> Answer {
         port: args.port,
         dry_run: args.dry_run,
         yes_i_know: args.yes_i_know,
+        xend: args.xend,
+        leave_out: args.leave_out,
     });
     follow(control, &request, &asked)
 }

@@ -102,6 +102,8 @@ pub fn migrated() -> Reply {
         domain: "web".to_owned(),
         host: "10.0.0.2".to_owned(),
         domid: 5,
+        xend: None,
+        left_out: Vec::new(),
         spooled: false,
         mode: "live".to_owned(),
         rounds: 4,

@@ -1,6 +1,7 @@
 //! The writer: an image of today as a legacy image, for a 64-bit PV guest.
 
 mod pages;
+mod survey;
 mod target;
 mod vcpus;
 
@@ -10,7 +11,8 @@ use super::{chunk::MAX_BATCH, pages::Seen, prologue::MAX_P2M};
 use crate::{DomainHeader, ImageError, ImageSink, Item, OrderCheck, PAGE_SIZE, record::RecordType};
 use vcpus::{CONTEXT, MAX_XSAVE, Vcpus};
 
-pub use target::LegacyTarget;
+pub use survey::{LegacySurvey, survey};
+pub use target::{LegacyTarget, UnknownVersion};
 
 /// Where the shared info of a 64-bit guest has the list of its p2m's pages, 8 bytes: a machine address, which means nothing elsewhere.
 const FRAME_LIST_LIST: std::ops::Range<usize> = 3096..3104;
@@ -53,6 +55,7 @@ pub struct LegacySink<W> {
     vcpus: Vcpus,
     shared_info: Vec<u8>,
     left_out: BTreeSet<&'static str>,
+    missed: BTreeSet<&'static str>,
     scratch: Vec<u8>,
 }
 
@@ -70,6 +73,7 @@ impl<W: Write> LegacySink<W> {
             vcpus: Vcpus::default(),
             shared_info: Vec::new(),
             left_out: BTreeSet::new(),
+            missed: BTreeSet::new(),
             scratch: Vec::new(),
         }
     }
@@ -77,6 +81,11 @@ impl<W: Write> LegacySink<W> {
     /// Bytes written up to now.
     pub fn written(&self) -> u64 {
         self.written
+    }
+
+    /// What it writes to, as it stands.
+    pub fn get_mut(&mut self) -> &mut W {
+        &mut self.write
     }
 
     /// What it writes to.
@@ -87,6 +96,11 @@ impl<W: Write> LegacySink<W> {
     /// What the image had up to now and a legacy image can't carry, each by its name.
     pub fn left_out(&self) -> impl Iterator<Item = &'static str> + '_ {
         self.left_out.iter().copied()
+    }
+
+    /// Of [`LegacySink::left_out`], what a guest might miss: only with [`LegacyWriteOptions::leave_out`].
+    pub fn missed(&self) -> impl Iterator<Item = &'static str> + '_ {
+        self.missed.iter().copied()
     }
 
     fn bytes(&mut self, bytes: &[u8]) -> Result<(), ImageError> {
@@ -109,6 +123,7 @@ impl<W: Write> LegacySink<W> {
             return Err(self.refuse(format_args!("{what} can't be carried over")));
         }
         self.left_out.insert(what);
+        self.missed.insert(what);
         Ok(())
     }
 
