@@ -38,7 +38,7 @@ fn a_disk_takes_whatever_fits() {
         bridge: Some("xenbr0".to_owned()),
         ..Vif::default()
     });
-    let (xl, spool) = (host("xl", "x86_64"), host("spool", "any"));
+    let (xl, spool) = (xen("4.17.5", "pv"), host("spool", "any"));
     assert_eq!(check(&domain, &xl, &spool, 0), Ok(()));
     let memory = Refusal::Memory {
         needed_kib: 1000,
@@ -54,14 +54,15 @@ fn a_disk_takes_whatever_fits() {
 #[test]
 fn what_comes_from_a_disk_goes_where_such_guests_run() {
     let spool = host("spool", "any");
-    for (kind, toolstack, other) in [
-        (GuestKind::Pv, "xl", "embedded"),
-        (GuestKind::Hvm, "xl", "embedded"),
-        (GuestKind::Embedded, "embedded", "xl"),
+    let (xl, embedded) = (xen("4.17.5", "pv hvm"), host("embedded", "b"));
+    for (kind, fits, other) in [
+        (GuestKind::Pv, &xl, &embedded),
+        (GuestKind::Hvm, &xl, &embedded),
+        (GuestKind::Embedded, &embedded, &xl),
     ] {
         let domain = DomainConfig::new("web", Uuid::nil(), 1000, kind);
-        assert_eq!(check(&domain, &spool, &host(toolstack, "b"), 0), Ok(()));
-        let refused = check(&domain, &spool, &host(other, "b"), 0).unwrap_err();
+        assert_eq!(check(&domain, &spool, fits, 0), Ok(()));
+        let refused = check(&domain, &spool, other, 0).unwrap_err();
         assert_eq!(refused.word(), "other-toolstack");
     }
     let domain = DomainConfig::new("web", Uuid::nil(), 1000, GuestKind::Embedded);
