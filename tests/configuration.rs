@@ -93,6 +93,31 @@ fn a_reload_does_not_touch_what_runs() {
 }
 
 #[test]
+fn what_has_no_effect_is_said() {
+    let mut host = Host::prepare("(relocd-safety-copy no)");
+    let check = |host: &Host| {
+        let config = host.path("xend-config.sxp");
+        let output = Command::new(RELOCD).arg("check-config").arg(config).output().unwrap();
+        (output.status.code(), text(&output))
+    };
+    let (code, said) = check(&host);
+    assert!(
+        code == Some(0) && said.contains("warning: relocd-safety-copy no has no effect in this version"),
+        "{said}"
+    );
+    host.run();
+    assert_eq!(
+        host.logged("relocd-safety-copy no has no effect").len(),
+        1,
+        "{}",
+        host.log()
+    );
+    host.configure("(relocd-safety-copy yes)");
+    let (code, said) = check(&host);
+    assert!(code == Some(0) && !said.contains("warning"), "{said}");
+}
+
+#[test]
 fn check_host_says_which_entry() {
     let host = Host::prepare("(xend-relocation-hosts-allow '10.0.0.0/24 ^192\\\\.0\\\\.2\\\\.1$')");
     let check = |address: &str| {

@@ -1,6 +1,8 @@
 //! Domains on disk: they arrive there, leave from there, and come back to life, whatever breaks on the way.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "spool/audit.rs"]
+mod audit;
 #[path = "spool/breaks.rs"]
 mod breaks;
 #[path = "spool/disks.rs"]
@@ -184,12 +186,50 @@ fn two_of_one_name_are_told_apart_by_their_ids() {
         let told = said.contains(&ids[0]) && said.contains(&ids[1]);
         assert!(told || command[1] == "restore", "{said}");
     }
-    b.ok(&["spool", "delete", &ids[1]]);
+    b.ok(&["spool", "delete", "--yes-i-know", &ids[1]]);
     assert_eq!(spooled(&b)[0]["id"], ids[0].as_str());
     sends(&b, &a);
     a.verify();
     let said = b.fails(1, &["spool", "delete", "web"]);
     assert!(said.contains("no domain 'web' in the spool"), "{said}");
+}
+
+#[test]
+fn the_only_copy_is_deleted_only_by_who_knows() {
+    let (a, b) = (running(16), disk_host());
+    a.migrates(&b, &[]);
+    let entry = spooled(&b)[0].clone();
+    let (id, peer) = (entry["id"].as_str().unwrap(), entry["peer"].as_str().unwrap());
+    for name in ["web", id] {
+        let said = b.fails(1, &["spool", "delete", name]);
+        for told in [
+            "domain 'web' may be nowhere else",
+            &format!("it came from {peer}, "),
+            " s ago",
+            "in state kept (relocated to disk)",
+            "is in the spool as before",
+            &format!("xm spool delete --yes-i-know {id}"),
+        ] {
+            assert!(said.contains(told), "{told}: {said}");
+        }
+    }
+    assert_eq!(spooled(&b), [entry]);
+    let records = b.logged("spool order over");
+    assert_eq!(records.len(), 2, "{}", b.log());
+    for record in records {
+        assert_eq!(
+            support::field(&record, "kind").as_deref(),
+            Some("dangerous"),
+            "{record}"
+        );
+        assert_eq!(
+            support::field(&record, "outcome").as_deref(),
+            Some("refused"),
+            "{record}"
+        );
+    }
+    b.ok(&["spool", "delete", "--yes-i-know", "web"]);
+    assert!(spooled(&b).is_empty() && files(&b).is_empty());
 }
 
 #[test]

@@ -6,17 +6,8 @@ use nix::sys::signal::Signal;
 
 use crate::{
     LIMITS, ended, settles, source,
-    support::{Host, text},
+    support::{Host, field, text},
 };
-
-/// A field of a record of the audit trail.
-fn field(record: &str, name: &str) -> Option<String> {
-    let value = record.split_once(&format!(" {name}="))?.1;
-    Some(match value.strip_prefix('"') {
-        Some(quoted) => quoted.split('"').next().unwrap().to_owned(),
-        None => value.split(' ').next().unwrap().to_owned(),
-    })
-}
 
 fn fields(record: &str, names: &[&str]) -> Vec<Option<String>> {
     names.iter().map(|name| field(record, name)).collect()

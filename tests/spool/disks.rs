@@ -76,7 +76,7 @@ fn sends_in_spite_of_the_disk(b: &Host, a: &Host) {
     a.verify();
     a.migrates(b, &[]);
     b.disk.as_ref().unwrap().fill();
-    b.ok(&["spool", "delete", "web"]);
+    b.ok(&["spool", "delete", "--yes-i-know", "web"]);
     b.disk.as_ref().unwrap().clear();
     assert!(files(b).is_empty());
 }

@@ -5,7 +5,7 @@ use std::fs;
 use crate::{LIMITS, disk_host, files, image, running, send_fails, sends, spooled, support::Host};
 
 /// A host that runs domains, with `web` in its spool, which came from the first.
-fn restorable(extra: &str) -> (Host, Host) {
+pub fn restorable(extra: &str) -> (Host, Host) {
     let (a, mut b) = (running(16), disk_host());
     a.migrates(&b, &[]);
     b.kill();

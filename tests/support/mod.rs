@@ -164,9 +164,14 @@ impl Host {
 
     /// The audit trail: what the log says of relocations that are over.
     pub fn audit(&self) -> Vec<String> {
+        self.logged("relocation over")
+    }
+
+    /// The lines of the log with these words in them.
+    pub fn logged(&self, words: &str) -> Vec<String> {
         let log = self.log();
-        let over = log.lines().filter(|line| line.contains("relocation over"));
-        over.map(str::to_owned).collect()
+        let lines = log.lines().filter(|line| line.contains(words));
+        lines.map(str::to_owned).collect()
     }
 
     pub fn pid(&self) -> Pid {
@@ -405,4 +410,13 @@ pub fn text(output: &Output) -> String {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     )
+}
+
+/// A field of a record of the audit trail.
+pub fn field(record: &str, name: &str) -> Option<String> {
+    let value = record.split_once(&format!(" {name}="))?.1;
+    Some(match value.strip_prefix('"') {
+        Some(quoted) => quoted.split('"').next().unwrap().to_owned(),
+        None => value.split(' ').next().unwrap().to_owned(),
+    })
 }

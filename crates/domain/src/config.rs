@@ -231,6 +231,11 @@ impl DomainConfig {
         }
     }
 
+    /// The memory that the domain may come to have, in KiB.
+    pub fn most_memory_kib(&self) -> u64 {
+        self.max_memory_kib.max(self.memory_kib)
+    }
+
     /// The bridges that the domain's interfaces name, each once.
     pub fn bridges(&self) -> Vec<&str> {
         let mut bridges: Vec<&str> = self.vifs.iter().filter_map(|vif| vif.bridge.as_deref()).collect();

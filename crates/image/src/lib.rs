@@ -28,7 +28,7 @@ pub mod save;
 pub mod v2;
 
 pub use error::ImageError;
-pub use flow::{Tee, copy};
+pub use flow::copy;
 pub use item::{DomainHeader, ImageSink, ImageSource, Item};
 pub use order::OrderCheck;
 pub use page::{PAGE_SIZE, PageBatch, PageContent, PageEntry, PageType};

@@ -4,9 +4,15 @@
 //! carries one [`Request`]; the daemon answers with any number of [`Reply::Progress`] (only for `migrate`, `spool-send` and `spool-restore`), then one [`Reply::Err`] or one other reply.
 //! After [`Reply::Console`] the connection is no longer messages but the domain's console, both ways, until one end closes.
 
+mod doubt;
+mod spool;
+
 use domain::HostFacts;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+pub use doubt::{Choice, Decision, Doubt};
+pub use spool::{SpoolLine, SpoolSend};
 
 /// Where the socket is unless told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/relocd/control";
@@ -94,42 +100,10 @@ pub enum Request {
     SpoolDelete {
         /// The domain's name, or the entry's id.
         entry: String,
+        /// The operator knows what is lost.
+        #[serde(default)]
+        yes_i_know: bool,
     },
-}
-
-/// A domain in the spool that is to be sent.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct SpoolSend {
-    /// The domain's name, or the entry's id.
-    pub entry: String,
-    /// Host name or address.
-    pub host: String,
-    /// The destination's relocation port; absent = this host's own.
-    #[serde(default)]
-    pub port: Option<u16>,
-    /// Check only.
-    #[serde(default)]
-    pub dry_run: bool,
-    /// It can't have run since it was kept.
-    #[serde(default)]
-    pub yes_i_know: bool,
-    /// Version of Xen of the destination, if that is an xend: nothing on the wire tells it.
-    #[serde(default)]
-    pub xend: Option<String>,
-    /// To an xend: what the guest might miss and an xend can't take is left out.
-    #[serde(default)]
-    pub leave_out: bool,
-}
-
-/// An operator's decision about the copy that is suspended at the source. At the destination it is about what the source hears.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Decision {
-    /// It runs on at the source: the domain has never run at the destination, and never will. Wrong if it has.
-    Resume,
-    /// It ends: the domain runs, or has run, at the destination. Wrong if it has not.
-    Destroy,
 }
 
 /// A relocation as an operator wants it.
@@ -270,45 +244,6 @@ pub enum Reply {
     Err(Failure),
 }
 
-/// A relocation that waits for an operator's decision, or for the other host.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Doubt {
-    /// The relocation.
-    pub id: Uuid,
-    /// `out` or `in`.
-    pub direction: String,
-    /// The domain's name.
-    pub domain: String,
-    /// The other host.
-    pub peer: String,
-    /// `in-doubt` (at the source), `lost` (at the destination).
-    pub state: String,
-    /// Seconds since 1970 when the relocation began.
-    pub started: u64,
-    /// What happened.
-    pub happened: String,
-    /// What is known.
-    #[serde(default)]
-    pub known: Vec<String>,
-    /// What an operator can decide.
-    #[serde(default)]
-    pub choices: Vec<Choice>,
-}
-
-/// A decision that an operator can take.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Choice {
-    /// The decision.
-    pub decision: Decision,
-    /// What it does.
-    pub means: String,
-    /// When it is wrong, and what happens then; absent: it can't be.
-    #[serde(default)]
-    pub danger: Option<String>,
-}
-
 /// Why something was refused or failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "kebab-case")]
@@ -348,31 +283,6 @@ pub struct DomainLine {
     /// `(domain ...)`, when asked for.
     #[serde(default)]
     pub config: Option<sxp::Raw>,
-}
-
-/// A domain in the spool.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct SpoolLine {
-    /// The relocation that brought it: the entry's id.
-    pub id: Uuid,
-    /// The domain's name.
-    pub name: String,
-    /// The domain's identity.
-    pub uuid: Uuid,
-    /// Who sent it: address and port.
-    pub peer: String,
-    /// Seconds since 1970 when it began to arrive.
-    pub since: u64,
-    /// Bytes in its file.
-    pub bytes: u64,
-    /// `complete`, `kept`, `sending`, `restoring` or `starting`.
-    pub state: String,
-    /// Why it is still there.
-    #[serde(default)]
-    pub reason: Option<String>,
-    /// Its file, which xl restore takes.
-    pub image: String,
 }
 
 /// The host and the daemon.

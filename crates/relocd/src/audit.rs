@@ -1,11 +1,13 @@
-//! The audit trail: one record for each relocation at each end, in the log, when it is over. It answers who moved a domain, and when.
+//! The audit trail: one record for each relocation at each end, in the log, when it is over, and one for each order to restore or delete a domain in the
+//! spool. It answers who moved a domain, or deleted it, and when.
 //!
-//! `grep 'relocation over'`; the fields are those of [`Record`]. It is in the log whatever the level (`loglevel`). What is still open when a daemon ends
-//! is told by the next one, from the journal.
+//! `grep 'relocation over'`; the fields are those of [`Record`]. `grep 'spool order over'`; the fields are those of [`SpoolRecord`]. They are in the log
+//! whatever the level (`loglevel`). What is still open when a daemon ends is told by the next one, from the journal and the spool.
 
 use std::time::{Duration, Instant};
 
 use peer::control::Failure;
+use toolstack::spool;
 use uuid::Uuid;
 
 use crate::journal::{Direction, Entry, unix_seconds};
@@ -154,6 +156,129 @@ impl Record {
             kind = self.kind,
             reason = self.reason,
             "relocation over"
+        );
+    }
+}
+
+/// What an operator wants done with a domain in the spool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpoolOrder {
+    /// It shall run here.
+    Restore,
+    /// Its file shall go.
+    Delete,
+}
+
+/// How such an order ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpoolOutcome {
+    /// The domain runs here.
+    Restored,
+    /// It is in the spool no more.
+    Deleted,
+    /// Nothing was begun, and it is in the spool as before: `kind` and `reason` say why.
+    Refused,
+    /// It was begun, and failed: the domain is in the spool, and does not run here.
+    Kept,
+    /// It is in the spool, and may have run since.
+    InDoubt,
+}
+
+impl SpoolOutcome {
+    fn word(self) -> &'static str {
+        match self {
+            SpoolOutcome::Restored => "restored",
+            SpoolOutcome::Deleted => "deleted",
+            SpoolOutcome::Refused => "refused",
+            SpoolOutcome::Kept => "kept",
+            SpoolOutcome::InDoubt => "in-doubt",
+        }
+    }
+}
+
+/// What is known of an order about a domain in the spool that is over. What is not known is left out of the log.
+#[derive(Clone, Debug)]
+pub struct SpoolRecord {
+    order: SpoolOrder,
+    /// The domain's name; if there is none, what was asked for.
+    domain: String,
+    /// The entry: the relocation that brought it.
+    id: Option<Uuid>,
+    /// The domain's identity.
+    uuid: Option<Uuid>,
+    /// The host that it came from.
+    peer: Option<String>,
+    /// The operator's process.
+    asked_by: Option<String>,
+    /// Who decided, if not whoever asked.
+    decided_by: Option<String>,
+    kind: Option<String>,
+    reason: Option<String>,
+}
+
+impl SpoolRecord {
+    /// Of an order of which nothing else is known.
+    pub fn new(order: SpoolOrder, wanted: &str, asked_by: Option<String>) -> SpoolRecord {
+        SpoolRecord {
+            order,
+            domain: wanted.to_owned(),
+            id: None,
+            uuid: None,
+            peer: None,
+            asked_by,
+            decided_by: None,
+            kind: None,
+            reason: None,
+        }
+    }
+
+    /// It is about this entry.
+    pub fn entry(&mut self, entry: &spool::Entry) {
+        entry.name.clone_into(&mut self.domain);
+        self.id = Some(entry.id);
+        self.uuid = Some(entry.uuid);
+        self.peer = Some(entry.peer.clone());
+    }
+
+    /// Not the operator has decided how it ends.
+    pub fn decided_by(mut self, who: &str) -> SpoolRecord {
+        self.decided_by = Some(who.to_owned());
+        self
+    }
+
+    /// A failure's word and reason.
+    pub fn because(mut self, failure: &Failure) -> SpoolRecord {
+        self.kind = Some(failure.r#type.clone());
+        self.reason(&failure.value)
+    }
+
+    /// Why it ended so.
+    pub fn reason(mut self, reason: &str) -> SpoolRecord {
+        self.reason = Some(reason.to_owned());
+        self
+    }
+
+    /// Writes it to the log.
+    pub fn over(&self, outcome: SpoolOutcome) {
+        let order = match self.order {
+            SpoolOrder::Restore => "restore",
+            SpoolOrder::Delete => "delete",
+        };
+        // As in `Record::over`.
+        tracing::info!(
+            target: TARGET,
+            parent: None,
+            order,
+            id = self.id.map(tracing::field::display),
+            domain = self.domain,
+            uuid = self.uuid.map(tracing::field::display),
+            peer = self.peer,
+            asked_by = self.asked_by,
+            decided_by = self.decided_by,
+            outcome = outcome.word(),
+            kind = self.kind,
+            reason = self.reason,
+            "spool order over"
         );
     }
 }

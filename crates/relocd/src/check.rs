@@ -28,7 +28,10 @@ pub(crate) fn not_in_this_version(config: &Config) -> impl Iterator<Item = &'sta
     let client = config
         .relocation_ssl
         .then_some("xend-relocation-ssl: this version does not send over TLS; xm migrate is refused");
-    client.into_iter()
+    let copy = (!config.safety_copy).then_some(
+        "relocd-safety-copy no has no effect in this version: whatever an xend sends is kept on disk until the domain runs",
+    );
+    client.into_iter().chain(copy)
 }
 
 /// `relocd check-config`: 0 if the file can be used, else 1.

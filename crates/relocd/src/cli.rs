@@ -30,7 +30,8 @@ pub const DEFAULT_STATE: &str = "/var/lib/relocd";
         relocd firewall --format nft | nft -f -    let in the hosts on the list, and nobody else\n  \
         relocd image show web.save                 what is in a saved or captured domain?\n  \
         relocd demo                                a live relocation between two daemons on this machine\n\n\
-        Exit codes: 0 done; 1 failed, or not sound, or not allowed; 2 wrong usage; 78 the daemon can't use its configuration.\n\
+        Exit codes: 0 done; 1 failed, or not sound, or not allowed; 2 wrong usage; 78 the daemon can't use its configuration; 130 image convert \
+        was interrupted.\n\
         Signals: SIGHUP reads the configuration again; SIGTERM and SIGINT end the daemon, after relocations that are not committed have been given up."
 )]
 pub struct Cli {
@@ -51,7 +52,7 @@ pub struct DaemonArguments {
     /// What runs domains here; auto = xl where Xen runs, else embedded
     #[arg(long, value_enum, default_value_t = Choice::Auto)]
     pub toolstack: Choice,
-    /// Where the journal and the embedded toolstack's domains are
+    /// Where the journal is, the spool unless relocd-spool-directory says otherwise, and what the toolstack keeps
     #[arg(long, value_name = "DIR", default_value = DEFAULT_STATE)]
     pub state_dir: PathBuf,
     /// The operators' socket, for xm

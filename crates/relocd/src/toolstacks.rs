@@ -33,7 +33,7 @@ const HYPERVISOR: &str = "/sys/hypervisor/type";
 /// Opens the toolstack.
 ///
 /// # Errors
-/// The toolstack's; [`ToolstackError::Unsupported`] for those that this version does not have.
+/// The toolstack's, when it does not work here. `auto` takes another one only where that is no surprise: see [`Choice::Auto`].
 pub fn open(
     choice: Choice,
     config: &Config,

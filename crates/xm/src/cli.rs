@@ -68,12 +68,22 @@ Examples:
   xm spool restore web                 start it here
   xm spool send web 10.0.0.2           move it to another relocd host, which starts it
   xm spool send --xend 4.1 web oldhost move it back to an old xend host, of Xen 4.1
-  xm spool delete web                  it runs elsewhere, or nobody needs it any more
+  xm spool delete --yes-i-know web     it runs elsewhere, or nobody needs it any more
 
 NAME is the domain's name, or the id that xm spool list shows: needed if two have the same name.";
 
-const SPOOL_STATES: &str = "State: complete the relocation that brought it goes on; kept it waits for you; sending, restoring; starting it was being started here \
-when relocd ended, and may have run since.";
+const SPOOL_STATES: &str = "State:
+  complete   the relocation that brought it goes on
+  kept       it waits for you
+  sending    it is being sent to another host
+  restoring  it is being started here, and has not run yet
+  starting   it was being started here when relocd ended: it may have run since";
+
+const SPOOL_DELETE: &str = "The file may be all that there is of the domain: its source may have given up its own copy.
+
+Examples:
+  xm spool delete web                  tells what would be lost
+  xm spool delete --yes-i-know web     it runs elsewhere, or nobody needs it any more";
 
 const RESOLVE: &str = "Only for a relocation that xm status shows as in-doubt (at the source: the domain stands still here and may run at the \
 destination) or as lost (at the destination: it was committed to this host and is not here).
@@ -122,7 +132,7 @@ pub(crate) enum Command {
     /// Domains that are kept on disk.
     #[command(after_help = format!("{SPOOL}\n\n{CODES}"))]
     Spool(SpoolArgs),
-    /// Decide a relocation whose outcome can't be learnt.
+    /// Tell about a relocation whose outcome can't be learnt, or decide it.
     Resolve(ResolveArgs),
     /// Tell about relocations that run, and recent ones.
     Status(JsonArg),
@@ -281,11 +291,8 @@ pub(crate) enum SpoolCommand {
     /// Move a domain to another relocd host, or back to an old xend host; its file is deleted once it runs there.
     Send(SpoolSendArgs),
     /// Delete a domain's file.
-    Delete {
-        /// The domain's name, or the id that xm spool list shows.
-        #[arg(value_parser = NonEmptyStringValueParser::new())]
-        name: String,
-    },
+    #[command(after_help = SPOOL_DELETE)]
+    Delete(SpoolDeleteArgs),
 }
 
 /// `xm spool restore`.
@@ -323,6 +330,17 @@ pub(crate) struct SpoolSendArgs {
     /// Name or address of the destination.
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     pub(crate) host: String,
+}
+
+/// `xm spool delete`.
+#[derive(Debug, Args)]
+pub(crate) struct SpoolDeleteArgs {
+    /// You have made sure that the domain runs elsewhere, or that nobody needs it; without this, xm only tells what would be lost.
+    #[arg(long)]
+    pub(crate) yes_i_know: bool,
+    /// The domain's name, or the id that xm spool list shows.
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) name: String,
 }
 
 /// `xm resolve`.

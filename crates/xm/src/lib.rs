@@ -26,6 +26,7 @@ use std::{
 use clap::{CommandFactory, FromArgMatches};
 
 pub use commands::pages::{man_page, write_man_pages};
+pub use units::span;
 
 use crate::{cli::Cli, error::CommandError};
 

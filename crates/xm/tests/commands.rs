@@ -54,6 +54,14 @@ fn orders() {
             (Some(0), 0, 0)
         );
     }
+    for (options, sure) in [
+        (&["spool", "delete", "web"][..], "no"),
+        (&["spool", "delete", "--yes-i-know", "web"], "yes"),
+    ] {
+        let (request, output) = done().run(options);
+        assert_eq!(request, format!("(spool-delete (entry web) (yes-i-know {sure}))\n"));
+        assert_eq!(output.status.code(), Some(0));
+    }
     let id = "4e2b4a1c-5f0e-4c7b-9d3f-0a1b2c3d4e5f";
     let (request, output) = done().run(&["resolve", id, "--destroy", "--yes-i-know"]);
     assert!(

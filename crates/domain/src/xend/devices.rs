@@ -82,7 +82,7 @@ pub(crate) fn read(
                 fill_vfb(&mut fields, &mut vfb);
                 config.vfbs.push(vfb);
             }
-            "pci" => pci(&mut fields, config, lost),
+            "pci" => pci(&mut fields, config, lost)?,
             "vtpm" => config.vtpms.push(Vtpm {
                 backend: backend(&mut fields, origin),
                 uuid: fields.filled("uuid"),
@@ -253,30 +253,29 @@ pub(crate) fn fill_vfb(fields: &mut Fields, vfb: &mut Vfb) {
     vfb.keymap = fields.filled("keymap");
 }
 
-fn pci(fields: &mut Fields, config: &mut DomainConfig, lost: &mut Lost) {
+fn pci(fields: &mut Fields, config: &mut DomainConfig, lost: &mut Lost) -> Result<(), ConfigError> {
     let path = fields.path("dev");
     for (at, elements) in fields.take_all("dev").into_iter().enumerate() {
         let mut fields = Fields::new(&format!("{path}[{at}]/"), elements);
-        match pci_device(&mut fields) {
-            Some(device) => {
-                for (key, value) in &device.options {
-                    if !matches!(
-                        (key.as_str(), value.as_str()),
-                        ("msitranslate" | "power_mgmt", "0" | "1")
-                    ) {
-                        lost.add(
-                            fields.path("opts"),
-                            &[sxp::atom(key), sxp::atom(value)],
-                            Why::NoCounterpart,
-                        );
-                    }
-                }
-                config.pci.push(device);
-                fields.finish(COMMON, lost);
+        let device = pci_device(&mut fields).ok_or_else(|| ConfigError::PciDevice {
+            path: format!("{path}[{at}]"),
+        })?;
+        for (key, value) in &device.options {
+            if !matches!(
+                (key.as_str(), value.as_str()),
+                ("msitranslate" | "power_mgmt", "0" | "1")
+            ) {
+                lost.add(
+                    fields.path("opts"),
+                    &[sxp::atom(key), sxp::atom(value)],
+                    Why::NoCounterpart,
+                );
             }
-            None => lost.add(format!("{path}[{at}]"), elements, Why::Unknown),
         }
+        config.pci.push(device);
+        fields.finish(COMMON, lost);
     }
+    Ok(())
 }
 
 fn pci_device(fields: &mut Fields) -> Option<PciDevice> {

@@ -21,6 +21,12 @@ pub enum ConfigError {
         /// What may stand there.
         expected: &'static str,
     },
+    /// A PCI device without its address on the host. Not to be passed over: a domain that has one can't leave its host.
+    #[error("domain configuration: {path}: a PCI device without a bus, a slot and a function that can be")]
+    PciDevice {
+        /// Which.
+        path: String,
+    },
     /// There are too many of something.
     #[error("domain configuration: more than {limit} {what}")]
     TooMany {

@@ -7,7 +7,7 @@ use super::{
     libxl::MAX_RECORD,
     names,
     scan::{Scan, Step},
-    tables::Tables,
+    tables::{self, Tables},
     vcpu::{Gdt, Registers},
 };
 use crate::Format;
@@ -246,17 +246,7 @@ fn finish<R: Read>(scan: &mut Scan<R>, state: &State) -> Step {
         scan.fault(offset, format!("an END without {name}"), "it before")?;
     }
     let Some(tables) = &state.tables else { return Ok(()) };
-    for (at, pfn) in state.frames.iter().enumerate() {
-        let found = match scan.pages.last(*pfn) {
-            Some(0) => continue,
-            Some(nibble) => format!(
-                "page {pfn:#x}, frame {at} of the p2m, of type {}",
-                names::page_type(nibble)
-            ),
-            None => format!("page {pfn:#x}, frame {at} of the p2m, missing"),
-        };
-        scan.fault(offset, found, "it among the pages, last of type NOTAB")?;
-    }
+    tables::p2m_frames(scan, &state.frames, offset)?;
     for (id, registers) in &state.vcpus {
         if registers.came {
             registers.check(scan, *id, tables.levels, GDT)?;

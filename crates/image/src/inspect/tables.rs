@@ -1,6 +1,11 @@
-//! The content of a PV guest's page tables, as an image has it: with pfns in place of frame numbers.
+//! The content of a PV guest's page tables, as an image has it: with pfns in place of frame numbers; and the pages of its p2m.
 
-use super::scan::number;
+use std::io::Read;
+
+use super::{
+    names,
+    scan::{Scan, Step, number},
+};
 use crate::PAGE_SIZE;
 
 /// How page tables are checked.
@@ -61,6 +66,22 @@ impl Tables {
         }
         None
     }
+}
+
+/// The pages that hold the p2m have to be there: a restorer writes the new one into them. `offset`: where it is noticed.
+pub(super) fn p2m_frames<R: Read>(scan: &mut Scan<R>, frames: &[u64], offset: u64) -> Step {
+    for (at, pfn) in frames.iter().enumerate() {
+        let found = match scan.pages.last(*pfn) {
+            Some(0) => continue,
+            Some(nibble) => format!(
+                "page {pfn:#x}, frame {at} of the p2m, of type {}",
+                names::page_type(nibble)
+            ),
+            None => format!("page {pfn:#x}, frame {at} of the p2m, missing"),
+        };
+        scan.fault(offset, found, "it among the pages, last of type NOTAB")?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -75,7 +75,8 @@ async fn operator(host: Arc<Host>, mut stream: UnixStream) {
         Ok(Ok(Request::SpoolRestore { entry, yes_i_know })) => {
             answering = Some(Arc::clone(&host.answering));
             let wanted = Wanted { entry, yes_i_know };
-            let carry_out = |cancel, started| spooled::restore(Arc::clone(&host), wanted, cancel, started);
+            let carry_out =
+                |cancel, started| spooled::restore_for(Arc::clone(&host), wanted, who.to_string(), cancel, started);
             migrate::follow(&mut stream, carry_out).await
         }
         Ok(Ok(Request::Console { domain })) => match console::console(&host, &mut stream, &domain).await {
@@ -148,7 +149,9 @@ async fn answer(host: &Arc<Host>, request: Request, who: &Operator) -> Result<Re
         } => resolve::resolve(host, id, decision, yes_i_know, who).await,
         Request::Status => status::status(host).await,
         Request::SpoolList => spooled::list(host).await,
-        Request::SpoolDelete { entry } => spooled::delete(host, entry).await,
+        Request::SpoolDelete { entry, yes_i_know } => {
+            spooled::delete(host, Wanted { entry, yes_i_know }, who.to_string()).await
+        }
         Request::Migrate(_) | Request::Console { .. } | Request::SpoolSend(_) | Request::SpoolRestore { .. } => {
             Err(failure::simple("internal", "this request goes another way"))
         }

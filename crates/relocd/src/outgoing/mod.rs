@@ -61,7 +61,7 @@ enum Place {
 struct Outgoing {
     host: Arc<Host>,
     order: Migrate,
-    asked_by: String,
+    asked_by: Option<String>,
     booked: Booked,
     config: domain::DomainConfig,
     word: ModeWord,
@@ -162,7 +162,7 @@ impl Outgoing {
             "sending",
         );
         entry.secret = Some(self.secret.clone());
-        entry.asked_by = Some(self.asked_by.clone());
+        entry.asked_by = self.asked_by.clone();
         entry.xend = self.xend.as_ref().map(|xend| xend.version.clone());
         let journal = self.host.journal.clone();
         let written = blocking(move || journal.begin(&mut entry).map(|()| entry)).await;

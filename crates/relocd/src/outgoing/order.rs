@@ -15,7 +15,7 @@ use toolstack::{Departure, DomainState, Observer};
 use tracing::Instrument;
 use uuid::Uuid;
 
-use super::{Outgoing, Place, mode};
+use super::{Depart, Outgoing, Place, mode};
 use crate::{
     audit::{Outcome, Record},
     blocking::blocking,
@@ -37,14 +37,9 @@ pub async fn migrate(
     cancel: Cancel,
     started: oneshot::Sender<Arc<Relocation>>,
 ) -> Result<Reply, Failure> {
-    let begun = Instant::now();
-    let word = if order.live { ModeWord::Live } else { ModeWord::Offline };
-    let mut account = Record::new(Uuid::new_v4(), Direction::Out, &order.domain, &order.host, word.word());
-    account.asked_by = Some(asked_by.clone());
-    let booked = book(&host, &order, account.id, word, cancel).await;
-    let (booked, config, domid) = booked.inspect_err(|failure| {
-        account.clone().since(begun).because(failure).over(Outcome::Refused);
-    })?;
+    let asked = Asked::new(&order.domain, &order.host, word(&order), asked_by);
+    let booked = book(&host, &order, asked.account.id, cancel).await;
+    let (booked, config, domid) = booked.inspect_err(|failure| asked.refused(failure))?;
     // Whoever asked may have gone: the relocation does not depend on that, its cancel does.
     let _ = started.send(Arc::clone(&booked.relocation));
     let span = tracing::info_span!(
@@ -54,8 +49,6 @@ pub async fn migrate(
         domain = %config.name,
         peer = %order.host,
     );
-    config.name.clone_into(&mut account.domain);
-    account.uuid = Some(config.uuid);
     let (toolstack, mode) = (Arc::clone(&host.toolstack), mode::of(&order));
     let relocation = booked.relocation.id;
     let depart = move |image: &mut dyn ImageSink, observer: &mut dyn Observer| {
@@ -66,23 +59,71 @@ pub async fn migrate(
         };
         toolstack.depart(&departure, image, observer)
     };
-    let departure = Outgoing {
-        host,
-        order,
-        asked_by,
-        booked,
-        config,
-        word,
-        place: Place::Host,
-        depart: Some(Box::new(depart)),
-        spools: false,
-        look: None,
-        xend: None,
-        begun,
-        secret: Secret::new(),
-        account: Mutex::new((account, Outcome::Refused)),
-    };
+    let departure = Outgoing::new(host, order, asked, (booked, config), Place::Host, Box::new(depart));
     departure.run().instrument(span).await
+}
+
+/// An order as the audit trail knows it before its relocation is in the books.
+pub(super) struct Asked {
+    pub(super) account: Record,
+    pub(super) begun: Instant,
+}
+
+impl Asked {
+    /// An order that has just come.
+    pub(super) fn new(domain: &str, host: &str, mode: ModeWord, asked_by: String) -> Asked {
+        let account = Record::new(Uuid::new_v4(), Direction::Out, domain, host, mode.word());
+        Asked {
+            account: Record {
+                asked_by: Some(asked_by),
+                ..account
+            },
+            begun: Instant::now(),
+        }
+    }
+
+    /// It does not get into the books.
+    pub(super) fn refused(&self, failure: &Failure) {
+        let account = self.account.clone().since(self.begun);
+        account.because(failure).over(Outcome::Refused);
+    }
+}
+
+impl Outgoing {
+    /// A relocation that is in the books, and of which nothing has begun. `depart` lets the copy out that is in `place`.
+    pub(super) fn new(
+        host: Arc<Host>,
+        order: Migrate,
+        asked: Asked,
+        (booked, config): (Booked, domain::DomainConfig),
+        place: Place,
+        depart: Depart,
+    ) -> Outgoing {
+        let Asked { mut account, begun } = asked;
+        config.name.clone_into(&mut account.domain);
+        account.uuid = Some(config.uuid);
+        Outgoing {
+            host,
+            word: word(&order),
+            order,
+            asked_by: account.asked_by.clone(),
+            booked,
+            config,
+            place,
+            depart: Some(depart),
+            spools: false,
+            look: None,
+            xend: None,
+            begun,
+            secret: Secret::new(),
+            account: Mutex::new((account, Outcome::Refused)),
+        }
+    }
+}
+
+/// How an order wants the domain to move.
+pub(super) fn word(order: &Migrate) -> ModeWord {
+    if order.live { ModeWord::Live } else { ModeWord::Offline }
 }
 
 /// Finds the domain, and books its relocation.
@@ -90,7 +131,6 @@ async fn book(
     host: &Arc<Host>,
     order: &Migrate,
     relocation: Uuid,
-    word: ModeWord,
     cancel: Cancel,
 ) -> Result<(Booked, domain::DomainConfig, u32), Failure> {
     check_tls(host, order.ssl)?;
@@ -119,7 +159,7 @@ async fn book(
     let relocation = Relocation {
         domid: Some(domain.id),
         cancel,
-        ..Relocation::new(relocation, Direction::Out, &config, &order.host, word.word())
+        ..Relocation::new(relocation, Direction::Out, &config, &order.host, word(order).word())
     };
     let booked = host
         .relocations

@@ -1,14 +1,11 @@
 //! A domain leaves the spool for another host: the source's copy is a file.
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Instant,
-};
+use std::sync::Arc;
 
 use image::ImageSink;
 use peer::{
     control::{Failure, Migrate, Reply, SpoolSend},
-    native::message::{ModeWord, Secret},
+    native::message::ModeWord,
 };
 use tokio::sync::oneshot;
 use toolstack::{
@@ -18,9 +15,11 @@ use toolstack::{
 use tracing::Instrument;
 use uuid::Uuid;
 
-use super::{Outgoing, Place, order::check_tls};
+use super::{
+    Outgoing, Place,
+    order::{Asked, check_tls},
+};
 use crate::{
-    audit::{Outcome, Record},
     cancel::Cancel,
     failure,
     host::Host,
@@ -40,17 +39,10 @@ pub async fn send_spooled(
     cancel: Cancel,
     started: oneshot::Sender<Arc<Relocation>>,
 ) -> Result<Reply, Failure> {
-    let begun = Instant::now();
-    let word = ModeWord::Offline;
-    let mut account = Record::new(Uuid::new_v4(), Direction::Out, &order.entry, &order.host, word.word());
-    account.asked_by = Some(asked_by.clone());
-    let id = account.id;
-    let booked = book(&host, &order, id, word, cancel).await;
-    let (booked, config, held) = booked.inspect_err(|failure| {
-        account.clone().since(begun).because(failure).over(Outcome::Refused);
-    })?;
-    config.name.clone_into(&mut account.domain);
-    account.uuid = Some(config.uuid);
+    let asked = Asked::new(&order.entry, &order.host, ModeWord::Offline, asked_by);
+    let id = asked.account.id;
+    let booked = book(&host, &order, id, cancel).await;
+    let (booked, config, held) = booked.inspect_err(|failure| asked.refused(failure))?;
     // Whoever asked may have gone.
     let _ = started.send(Arc::clone(&booked.relocation));
     let span = tracing::info_span!(
@@ -62,34 +54,23 @@ pub async fn send_spooled(
         booked.relocation.cancel.clone(),
     );
     let depart = move |image: &mut dyn ImageSink, observer: &mut dyn Observer| spool::depart(held, id, image, observer);
+    let order = Migrate {
+        domain: config.name.clone(),
+        host: order.host,
+        port: order.port,
+        live: false,
+        ssl: false,
+        node: None,
+        dry_run: order.dry_run,
+        max_downtime: None,
+        bandwidth: None,
+        on_no_convergence: None,
+        xend: order.xend,
+        leave_out: order.leave_out,
+    };
     let departure = Outgoing {
-        host,
-        order: Migrate {
-            domain: config.name.clone(),
-            host: order.host,
-            port: order.port,
-            live: false,
-            ssl: false,
-            node: None,
-            dry_run: order.dry_run,
-            max_downtime: None,
-            bandwidth: None,
-            on_no_convergence: None,
-            xend: order.xend,
-            leave_out: order.leave_out,
-        },
-        asked_by,
-        booked,
-        config,
-        word,
-        place: Place::Spool,
-        depart: Some(Box::new(depart)),
-        spools: false,
         look: Some(look),
-        xend: None,
-        begun,
-        secret: Secret::new(),
-        account: Mutex::new((account, Outcome::Refused)),
+        ..Outgoing::new(host, order, asked, (booked, config), Place::Spool, Box::new(depart))
     };
     departure.run().instrument(span).await
 }
@@ -99,7 +80,6 @@ async fn book(
     host: &Arc<Host>,
     order: &SpoolSend,
     relocation: Uuid,
-    word: ModeWord,
     cancel: Cancel,
 ) -> Result<(Booked, domain::DomainConfig, Held), Failure> {
     check_tls(host, false)?;
@@ -111,7 +91,13 @@ async fn book(
     let config = held.entry().config().map_err(|error| failure::spool(&error))?;
     let relocation = Relocation {
         cancel,
-        ..Relocation::new(relocation, Direction::Out, &config, &order.host, word.word())
+        ..Relocation::new(
+            relocation,
+            Direction::Out,
+            &config,
+            &order.host,
+            ModeWord::Offline.word(),
+        )
     };
     let booked = host
         .relocations

@@ -9,9 +9,10 @@ use peer::control::{Failure, Reply, SpoolLine};
 use toolstack::spool::{Entry, EntryState, Held};
 
 pub use recover::recover;
-pub use restore::restore;
+pub use restore::{restore, restore_for};
 
 use crate::{
+    audit::{SpoolOrder, SpoolOutcome, SpoolRecord},
     blocking::blocking,
     failure::{self, Tell},
     host::Host,
@@ -23,7 +24,7 @@ use crate::{
 pub struct Wanted {
     /// Name or id.
     pub entry: String,
-    /// Also if it may have run elsewhere since.
+    /// Also if that is dangerous: it may have run elsewhere since, or be lost.
     pub yes_i_know: bool,
 }
 
@@ -57,22 +58,58 @@ fn line(host: &Host, entry: &Entry) -> SpoolLine {
     }
 }
 
-/// Deletes an entry.
+/// Deletes an entry. `asked_by`: who wants that.
 ///
 /// # Errors
 /// [`Failure`]: it is there as before.
-pub async fn delete(host: &Arc<Host>, entry: String) -> Result<Reply, Failure> {
+pub async fn delete(host: &Arc<Host>, wanted: Wanted, asked_by: String) -> Result<Reply, Failure> {
+    let mut account = SpoolRecord::new(SpoolOrder::Delete, &wanted.entry, Some(asked_by));
+    let held = match take_to_delete(host, wanted, &mut account).await {
+        Ok(held) => held,
+        Err(failure) => {
+            account.because(&failure).over(SpoolOutcome::Refused);
+            return Err(failure);
+        }
+    };
+    let deleted = blocking(move || held.delete().map_err(|(error, _)| error)).await;
+    if let Err(error) = deleted {
+        let failure = failure::spool(&error);
+        account.because(&failure).over(SpoolOutcome::Kept);
+        return Err(failure);
+    }
+    account.over(SpoolOutcome::Deleted);
+    Ok(Reply::Done)
+}
+
+/// Takes an entry that an operator wants deleted, and knows what that means.
+async fn take_to_delete(host: &Arc<Host>, wanted: Wanted, account: &mut SpoolRecord) -> Result<Held, Failure> {
+    let sure = wanted.yes_i_know;
     let wanted = Wanted {
-        entry,
         yes_i_know: true,
+        ..wanted
     };
     let held = take(host, wanted).await?;
-    let (id, name) = (held.entry().id, held.entry().name.clone());
-    blocking(move || held.delete().map_err(|(error, _)| error))
-        .await
-        .map_err(|error| failure::spool(&error))?;
-    tracing::info!(%id, name, "deleted from the spool");
-    Ok(Reply::Done)
+    account.entry(held.entry());
+    if sure { Ok(held) } else { Err(danger(held.entry())) }
+}
+
+/// What is lost with an entry.
+fn danger(entry: &Entry) -> Failure {
+    let name = &entry.name;
+    let reason = entry.reason.as_ref();
+    let text = format!(
+        "domain '{name}' may be nowhere else: it came from {}, {} ago, and is in the spool in state {}{}",
+        entry.peer,
+        xm::span(entry.age().as_secs()),
+        entry.state.word(),
+        reason.map(|reason| format!(" ({reason})")).unwrap_or_default()
+    );
+    let next = format!(
+        "make sure that it runs elsewhere, or that nobody needs it any more, then: xm spool delete --yes-i-know {}",
+        entry.id
+    );
+    let failure = failure::simple("dangerous", text).next(next);
+    failure.state(format!("domain '{name}' is in the spool as before"))
 }
 
 /// Takes an entry, if nothing else is being done with it and its domain can't run elsewhere.

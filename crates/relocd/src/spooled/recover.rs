@@ -9,6 +9,7 @@ use toolstack::{
 use uuid::Uuid;
 
 use crate::{
+    audit::{SpoolOrder, SpoolOutcome, SpoolRecord},
     blocking::{blocking, patiently},
     host::Host,
 };
@@ -29,14 +30,22 @@ pub async fn recover(host: &Arc<Host>) {
         };
         let (toolstack, spool) = (Arc::clone(&host.toolstack), host.spool.clone());
         let (state, uuid) = (entry.state, entry.uuid);
+        let mut account = SpoolRecord::new(SpoolOrder::Restore, &entry.name, entry.asked_by.clone())
+            .decided_by("relocd, after a restart");
+        account.entry(&entry);
+        // An earlier start has told already.
+        let told = entry.reason.as_deref() == Some(MAY_HAVE_RUN);
         let settle = move || {
             let held = spool.hold(entry.id)?;
             settle(&*toolstack, held, id)
         };
         let outcome = patiently(settle).await;
         match outcome {
-            Ok(what) => {
-                tracing::warn!(spooled = %id, %uuid, state = state.word(), "a restore that was under way: {what}")
+            Ok((outcome, what)) => {
+                tracing::warn!(spooled = %id, %uuid, state = state.word(), "a restore that was under way: {what}");
+                if !(told && outcome == SpoolOutcome::InDoubt) {
+                    account.reason(what).over(outcome);
+                }
             }
             Err(error) => {
                 tracing::error!(%error, spooled = %id, "a restore that was under way is left to the next start")
@@ -45,8 +54,12 @@ pub async fn recover(host: &Arc<Host>) {
     }
 }
 
-/// What became of it, in words.
-fn settle(toolstack: &dyn Toolstack, mut held: Held, id: Uuid) -> Result<&'static str, ToolstackError> {
+/// Why an entry stays in the state `starting`.
+const MAY_HAVE_RUN: &str =
+    "relocd ended while the domain was being started here, and it is not here now: it may have run since";
+
+/// What became of it, and in words.
+fn settle(toolstack: &dyn Toolstack, mut held: Held, id: Uuid) -> Result<(SpoolOutcome, &'static str), ToolstackError> {
     let uuid = held.entry().uuid;
     let arrived = toolstack.find_arrived(uuid, id)?;
     if held.entry().state == EntryState::Restoring {
@@ -54,7 +67,7 @@ fn settle(toolstack: &dyn Toolstack, mut held: Held, id: Uuid) -> Result<&'stati
             arrived.discard().map_err(|undone| undone.error)?;
         }
         held.release();
-        return Ok("it had not run, and is kept");
+        return Ok((SpoolOutcome::Kept, "it had not run, and is kept"));
     }
     let runs = match arrived {
         Some(arrived) => {
@@ -68,11 +81,9 @@ fn settle(toolstack: &dyn Toolstack, mut held: Held, id: Uuid) -> Result<&'stati
     };
     if runs {
         held.delete().map_err(|(error, _)| error)?;
-        return Ok("the domain runs, and its entry is deleted");
+        return Ok((SpoolOutcome::Restored, "the domain runs, and its entry is deleted"));
     }
-    let reason = "relocd ended while the domain was being started here, and it is not here now: it may have run since"
-        .to_owned();
     // The state stays: whoever wants it started has to say so twice.
-    held.set(EntryState::Starting, Some(id), Some(reason))?;
-    Ok("it may have run; it is kept")
+    held.set(EntryState::Starting, Some(id), Some(MAY_HAVE_RUN.to_owned()))?;
+    Ok((SpoolOutcome::InDoubt, "it may have run; it is kept"))
 }

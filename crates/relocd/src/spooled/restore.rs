@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use super::{Wanted, take};
 use crate::{
+    audit::{SpoolOrder, SpoolOutcome, SpoolRecord},
     blocking::blocking,
     cancel::Cancel,
     failure::{self, Tell},
@@ -29,7 +30,7 @@ use crate::{
     relocations::{Booked, Relocation, lock},
 };
 
-/// Starts a domain from the spool.
+/// Starts a domain from the spool as soon as it has arrived there, without an operator.
 ///
 /// # Errors
 /// [`Failure`]: it is in the spool as before.
@@ -39,19 +40,77 @@ pub async fn restore(
     cancel: Cancel,
     started: oneshot::Sender<Arc<Relocation>>,
 ) -> Result<Reply, Failure> {
+    let account = SpoolRecord::new(SpoolOrder::Restore, &wanted.entry, None);
+    let account = account.decided_by("relocd, on its arrival");
+    account_for(host, wanted, None, account, cancel, started).await
+}
+
+/// Starts a domain from the spool for an operator. `asked_by`: who wants that.
+///
+/// # Errors
+/// As [`restore`].
+pub async fn restore_for(
+    host: Arc<Host>,
+    wanted: Wanted,
+    asked_by: String,
+    cancel: Cancel,
+    started: oneshot::Sender<Arc<Relocation>>,
+) -> Result<Reply, Failure> {
+    let account = SpoolRecord::new(SpoolOrder::Restore, &wanted.entry, Some(asked_by.clone()));
+    account_for(host, wanted, Some(asked_by), account, cancel, started).await
+}
+
+/// Carries it out, and writes the audit trail.
+async fn account_for(
+    host: Arc<Host>,
+    wanted: Wanted,
+    asked_by: Option<String>,
+    account: SpoolRecord,
+    cancel: Cancel,
+    started: oneshot::Sender<Arc<Relocation>>,
+) -> Result<Reply, Failure> {
+    let mut account = (account, SpoolOutcome::Refused);
+    let restored = carry_out(&host, wanted, asked_by, &mut account, cancel, started).await;
+    let (mut account, mut outcome) = account;
+    match &restored {
+        Ok(Reply::Restored { left, .. }) => {
+            outcome = SpoolOutcome::Restored;
+            if let Some(left) = left {
+                account = account.reason(&format!("its file can't be deleted: {left}"));
+            }
+        }
+        Ok(_) => {}
+        Err(failure) => account = account.because(failure),
+    }
+    account.over(outcome);
+    restored
+}
+
+/// `account`: what the audit trail will say.
+async fn carry_out(
+    host: &Arc<Host>,
+    wanted: Wanted,
+    asked_by: Option<String>,
+    account: &mut (SpoolRecord, SpoolOutcome),
+    cancel: Cancel,
+    started: oneshot::Sender<Arc<Relocation>>,
+) -> Result<Reply, Failure> {
     if host.toolstack.name() == HostFacts::SPOOL {
         return Err(
             failure::simple("unsupported", "this relocd runs no domains (--toolstack spool)")
                 .next("xm spool send sends it to a host that does; xl restore takes its file (xm spool list --json)"),
         );
     }
-    let held = take(&host, wanted).await?;
+    let mut held = take(host, wanted).await?;
+    account.0.entry(held.entry());
+    held.asked_by(asked_by);
     let config = held.entry().config().map_err(|error| failure::spool(&error))?;
     let id = Uuid::new_v4();
     let span = tracing::info_span!("restore", %id, domain = %config.name, spooled = %held.entry().id);
     let state = format!("domain '{}' is in the spool as before", config.name);
     async {
-        let booked = book(&host, id, &config, cancel).await?;
+        let booked = book(host, id, &config, cancel).await?;
+        account.1 = SpoolOutcome::Kept;
         // Whoever asked may have gone.
         let _ = started.send(Arc::clone(&booked.relocation));
         booked.relocation.stage("copying");
@@ -77,7 +136,7 @@ pub async fn restore(
 /// Books the arrival, and checks what is checked of one from another host.
 async fn book(host: &Arc<Host>, id: Uuid, config: &DomainConfig, cancel: Cancel) -> Result<Booked, Failure> {
     let limits = host.limits();
-    let needed = config.max_memory_kib.max(config.memory_kib);
+    let needed = config.most_memory_kib();
     let relocation = Relocation {
         cancel,
         reserved_kib: needed,

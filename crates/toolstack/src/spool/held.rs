@@ -38,6 +38,11 @@ impl Held {
         self.spool.open_image(&self.entry)
     }
 
+    /// Who asks for what is now done with it. On disk from the next [`Held::set`] on, until nothing is being done with it any more.
+    pub fn asked_by(&mut self, who: Option<String>) {
+        self.entry.asked_by = who;
+    }
+
     /// Writes down what is being done with it; on disk when this returns. `reason`: for the operator, in place of the old one.
     ///
     /// # Errors
@@ -46,6 +51,7 @@ impl Held {
         let entry = Entry {
             state,
             held_by,
+            asked_by: held_by.and_then(|_| self.entry.asked_by.clone()),
             reason: reason.or_else(|| self.entry.reason.clone()),
             ..self.entry.clone()
         };

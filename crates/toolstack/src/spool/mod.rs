@@ -168,7 +168,7 @@ impl Spool {
     /// Bytes that the image of a domain needs, if each page comes once: its memory, 8 bytes for each page, and a little for everything else. A live
     /// relocation may take more, as pages that the guest writes to come again.
     pub fn needed(config: &DomainConfig) -> u64 {
-        let memory = config.max_memory_kib.max(config.memory_kib).saturating_mul(1024);
+        let memory = config.most_memory_kib().saturating_mul(1024);
         memory.saturating_add(memory / 512).saturating_add(OTHER)
     }
 

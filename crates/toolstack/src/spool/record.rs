@@ -89,6 +89,9 @@ pub struct Entry {
     /// The identity of what is being done with it: the relocation that sends it, the arrival that restores it.
     #[serde(default)]
     pub held_by: Option<Uuid>,
+    /// Who asked for what is being done with it.
+    #[serde(default)]
+    pub asked_by: Option<String>,
     /// Why it is (still) here, for the operator.
     #[serde(default)]
     pub reason: Option<String>,
@@ -112,6 +115,7 @@ impl Entry {
             purpose,
             state: EntryState::Arriving,
             held_by: None,
+            asked_by: None,
             reason: None,
             config: sxp::Raw(config.to_sxp()),
             original: original.cloned().map(sxp::Raw),

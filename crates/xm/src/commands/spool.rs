@@ -21,7 +21,10 @@ pub(super) fn run(control: &Path, command: SpoolCommand) -> Answer {
         SpoolCommand::List(args) => list(control, args.json),
         SpoolCommand::Restore(args) => restore(control, args),
         SpoolCommand::Send(args) => send(control, args),
-        SpoolCommand::Delete { name } => act(control, &Request::SpoolDelete { entry: name }),
+        SpoolCommand::Delete(args) => {
+            let (entry, yes_i_know) = (args.name, args.yes_i_know);
+            act(control, &Request::SpoolDelete { entry, yes_i_know })
+        }
     }
 }
 

@@ -133,8 +133,26 @@ fn other_devices() {
     );
     assert_eq!((config.pci[2].domain, config.pci[2].virtual_slot), (1, Some(5)));
     assert_eq!(config.check_runnable(), Err(CannotRun::PciDevices(3)));
-    let (_, lost) = pv("(device (pci (dev (bus 0x1)) (dev (bus 1) (slot 0x20) (func 0))))");
-    assert_eq!(missed(&lost), ["device/pci[0]/dev[0]", "device/pci[0]/dev[1]"]);
+    // One that can't be read is one all the same: the domain can't leave its host.
+    let good = "(dev (bus 1) (slot 2) (func 0))";
+    for bad in [
+        "(dev)",
+        "(dev (bus 1))",
+        "(dev (slot 2) (func 0))",
+        "(dev (bus 1) (func 0))",
+        "(dev (bus 1) (slot 2))",
+        "(dev (bus 1) (slot 0x20) (func 0))",
+        "(dev (bus 1) (slot 2) (func 8))",
+        "(dev (bus 0x100) (slot 2) (func 0))",
+        "(dev (domain 0x10000) (bus 1) (slot 2) (func 0))",
+        // No elements, but a number.
+        "(bus 1) (dev 2) (func 0)",
+    ] {
+        let text = format!("(domain {ID} (image (linux)) (device (vif)) (device (pci {good} {bad})))");
+        let error = DomainConfig::from_xend(&tree(&text)).unwrap_err();
+        let path = "device/pci[0]/dev[1]".to_owned();
+        assert_eq!(error, ConfigError::PciDevice { path }, "{bad}");
+    }
     let (config, lost) = pv("(device (pci (dev (bus 1) (slot 2) (func 0) (opts (power_mgmt yes)) (opts (new 1)))))");
     assert_eq!(config.pci[0].options[0], ("power_mgmt".to_owned(), "1".to_owned()));
     assert_eq!(missed(&lost), ["device/pci[0]/dev[0]/opts"]);

@@ -4,8 +4,9 @@ use std::io::Read;
 
 use super::Legacy;
 use crate::inspect::{
-    Vcpu, hvm as parts, names,
+    Vcpu, hvm as parts,
     scan::{Scan, Step, number},
+    tables,
     vcpu::{Gdt, Registers},
 };
 
@@ -37,7 +38,8 @@ pub(super) fn pv<R: Read>(scan: &mut Scan<R>, legacy: &mut Legacy) -> Step {
     scan.begin("shared info");
     scan.skip(4096)?;
     scan.end("");
-    frames(scan, legacy)
+    scan.rename("p2m frames");
+    tables::p2m_frames(scan, &legacy.frames, scan.part_offset())
 }
 
 /// u32 count, pages that have no frame at the end.
@@ -148,23 +150,6 @@ fn xsave<R: Read>(scan: &mut Scan<R>, id: u32, announced: u32) -> Step {
         vcpu.xsave = Some(size);
     }
     scan.end(format!("features {mask:#x}, {size} bytes"));
-    Ok(())
-}
-
-/// The pages that hold the p2m have to be there: a restorer writes the new one into them.
-fn frames<R: Read>(scan: &mut Scan<R>, legacy: &Legacy) -> Step {
-    scan.rename("p2m frames");
-    for (at, pfn) in legacy.frames.iter().enumerate() {
-        let found = match scan.pages.last(*pfn) {
-            Some(0) => continue,
-            Some(nibble) => format!(
-                "page {pfn:#x}, frame {at} of the p2m, of type {}",
-                names::page_type(nibble)
-            ),
-            None => format!("page {pfn:#x}, frame {at} of the p2m, missing"),
-        };
-        scan.fault(scan.part_offset(), found, "it among the pages, last of type NOTAB")?;
-    }
     Ok(())
 }
 
