@@ -245,9 +245,9 @@ impl DomainConfig {
     }
 
     /// Whether a toolstack and its peers can know a domain by this name: 1 to [`DomainConfig::MAX_NAME`] bytes without control characters and without `/`
-    /// (names become parts of file names and of paths in xenstore).
+    /// (names become parts of file names and of paths in xenstore), and without space around it (which is lost where names are read from a list).
     pub fn is_name(name: &str) -> bool {
         let fits = !name.is_empty() && sxp::bytes_of_text(name).len() <= DomainConfig::MAX_NAME;
-        fits && !name.chars().any(|c| c.is_control() || c == '/')
+        fits && name.trim() == name && !name.chars().any(|c| c.is_control() || c == '/')
     }
 }

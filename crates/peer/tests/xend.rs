@@ -274,7 +274,7 @@ fn what_is_no_image_is_refused_while_the_sender_must_have_more_and_kept_after_th
         assert!(ended.why.contains("chunk -99"), "{}", ended.why);
         // From the last item on, here the pages, nothing is missing.
         let mut rest = Vec::new();
-        bytes.rest(&mut rest).unwrap();
+        bytes.rest(&mut rest, u64::MAX).unwrap();
         let pages = at - 4 - 4 - 8;
         assert_eq!(rest, &broken[pages..]);
     }
@@ -295,7 +295,7 @@ fn what_the_sink_refuses_is_in_the_rest() {
         (Verdict::Keep, "image: the disk is full")
     );
     let mut rest = Vec::new();
-    let written = bytes.rest(&mut rest).unwrap();
+    let written = bytes.rest(&mut rest, u64::MAX).unwrap();
     assert_eq!(written, rest.len() as u64);
     let begin = 8 + 8 + 4 + 5184 + 8;
     assert_eq!(rest, &image[begin..]);

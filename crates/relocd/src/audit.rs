@@ -26,6 +26,8 @@ pub enum Outcome {
     Discarded,
     /// Nothing was begun: `kind` and `reason` say why not.
     Refused,
+    /// It came to this host's spool, and stays there. At the destination only.
+    Kept,
     /// Only a check: it would be taken.
     DryRun,
 }
@@ -37,6 +39,7 @@ impl Outcome {
             Outcome::Stayed => "stayed",
             Outcome::Discarded => "discarded",
             Outcome::Refused => "refused",
+            Outcome::Kept => "kept",
             Outcome::DryRun => "dry-run",
         }
     }
@@ -131,6 +134,13 @@ impl Record {
         self.kind = Some(failure.r#type.clone());
         self.reason = Some(failure.value.clone());
         self
+    }
+
+    /// Writes a refusal to the log: its word and reason.
+    pub fn refused(mut self, kind: &str, reason: &str) {
+        self.kind = Some(kind.to_owned());
+        self.reason = Some(reason.to_owned());
+        self.over(Outcome::Refused);
     }
 
     /// Writes it to the log.

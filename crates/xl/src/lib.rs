@@ -39,6 +39,7 @@ mod toolstack;
 mod transport;
 
 pub use crate::{
+    names::MAX_NAME,
     toolstack::Xl,
     transport::{TRANSPORT_COMMAND, transport_main},
 };

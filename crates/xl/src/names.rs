@@ -7,7 +7,7 @@ use uuid::Uuid;
 const ARRIVING_PREFIX: &str = "arriving-";
 
 /// Bytes in a domain's own name at most: xl's log file is called after the domain, and a file's name has 255.
-pub(crate) const MAX_NAME: usize = 255 - "xl-".len() - ".log.10".len() - DEPARTING_PREFIX.len() - 37;
+pub const MAX_NAME: usize = 255 - "xl-".len() - ".log.10".len() - DEPARTING_PREFIX.len() - 37;
 
 /// A domain's name as Xen has it, understood.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -16,8 +16,11 @@ use super::custody::{Custody, Failure, Keeper, Verdict};
 /// Bytes that are read at once.
 const BUFFER: usize = 256 << 10;
 
-/// Bytes between two items of an image at most; a batch of pages has 4 MiB.
+/// Bytes between two items of an image at most, but for the list of unmapped pages; a batch of pages has 4 MiB.
 const MAX_BETWEEN: usize = 32 << 20;
+
+/// Bytes of an entry in the list of unmapped pages, at most.
+const UNMAPPED: usize = 8;
 
 /// Asked again and again while the image comes in, and while nothing comes: whether to go on. `Err` is why not. Told who owns the domain and how much has
 /// come, and how long nothing has come.
@@ -34,6 +37,8 @@ struct Inner<'a, R> {
     keeper: Keeper,
     /// What has been read since the last item passed.
     recent: Vec<u8>,
+    /// How much that may be.
+    max_between: usize,
     stopped: Option<(Failure, String)>,
 }
 
@@ -60,9 +65,19 @@ impl<'a, R: Read> ImageBytes<'a, R> {
                 watch,
                 keeper,
                 recent: Vec::new(),
+                max_between: MAX_BETWEEN,
                 stopped: None,
             }),
         }
+    }
+
+    /// The domain may have so many pages, holes included: a list of all of them may come between two items.
+    pub fn with_pages(self, max_pages: u64) -> Self {
+        let list = usize::try_from(max_pages)
+            .unwrap_or(usize::MAX)
+            .saturating_mul(UNMAPPED);
+        self.inner.borrow_mut().max_between = MAX_BETWEEN.saturating_add(list);
+        self
     }
 
     /// Who owns the domain now.
@@ -85,18 +100,18 @@ impl<'a, R: Read> ImageBytes<'a, R> {
         Ok(this.read(&mut byte)? == 0)
     }
 
-    /// What could not be made an image: all that has come since the last item passed, and all that still comes.
+    /// What could not be made an image: all that has come since the last item passed, and what still comes, up to about `limit` bytes.
     ///
     /// # Errors
     /// Those of `write`; that nothing more comes is none.
-    pub fn rest(&self, write: &mut dyn Write) -> io::Result<u64> {
+    pub fn rest(&self, write: &mut dyn Write, limit: u64) -> io::Result<u64> {
         let mut inner = self.inner.borrow_mut();
         write.write_all(&inner.recent)?;
         let mut written = inner.recent.len() as u64;
         inner.recent = Vec::new();
         inner.stopped = None;
         let mut buffer = vec![0; BUFFER];
-        loop {
+        while written < limit {
             match inner.pull(&mut buffer) {
                 Ok(0) => break,
                 Ok(count) => {
@@ -170,13 +185,15 @@ impl<R: Read> Read for &ImageBytes<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut inner = self.inner.borrow_mut();
         let count = inner.pull(buffer)?;
-        if inner.recent.len() + count > MAX_BETWEEN {
+        let bytes = buffer.get(..count).unwrap_or_default();
+        // Also what is refused now is among what came.
+        inner.recent.extend_from_slice(bytes);
+        if inner.recent.len() > inner.max_between {
             return Err(io::Error::other(format!(
-                "{MAX_BETWEEN} bytes without anything that belongs to a guest"
+                "{} bytes without anything that belongs to a guest",
+                inner.max_between
             )));
         }
-        let bytes = buffer.get(..count).unwrap_or_default();
-        inner.recent.extend_from_slice(bytes);
         Ok(count)
     }
 }

@@ -3,14 +3,14 @@
 //! The entry says how far it has come, and each step is on disk before it is taken: `restoring` while the domain is built, `starting` before it runs. It is
 //! deleted once the domain runs. A start of the daemon finds it in either state and does what is left to do: see [`recover`](super::recover()).
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use domain::{DomainConfig, HostFacts, admission};
 use image::{ImageError, ImageSource, Item, PAGE_SIZE};
 use peer::control::{Failure, Reply};
 use tokio::sync::oneshot;
 use toolstack::{
-    Arrival, Arrived, Progress, Toolstack,
+    Arrival, Arrived, Progress, Toolstack, Undone,
     spool::{EntryState, Held},
 };
 use tracing::Instrument;
@@ -29,6 +29,10 @@ use crate::{
     outgoing::progress_line,
     relocations::{Booked, Relocation, lock},
 };
+
+/// Times that a domain is asked to run before that counts as failed, and the time between.
+const START_ATTEMPTS: u32 = 5;
+const START_PAUSE: Duration = Duration::from_secs(1);
 
 /// Starts a domain from the spool as soon as it has arrived there, without an operator.
 ///
@@ -194,12 +198,9 @@ fn run(
     }
     fault::point(&["spool", "starting"]);
     relocation.stage("committing");
-    let domid = match arrived.unpause() {
+    let domid = match start(arrived) {
         Ok(domid) => domid,
-        Err(undone) => {
-            let failure = failure::toolstack(&undone.error);
-            return Err(undo(undone.domain, held, failure));
-        }
+        Err(undone) => return Err(may_have_run(undone, held, relocation.id)),
     };
     fault::point(&["spool", "runs"]);
     let left = held.delete().err().map(|(error, _)| {
@@ -242,6 +243,43 @@ fn build(
             Err(undone) => Err(failure::toolstack(&undone.error)),
         },
     }
+}
+
+/// Lets it run: asked again where the toolstack can't say whether it does, for what has been asked of it is not taken back.
+fn start(mut arrived: Box<dyn Arrived>) -> Result<u32, Undone<dyn Arrived>> {
+    let mut attempt = 1;
+    loop {
+        match arrived.unpause() {
+            Err(undone) if attempt < START_ATTEMPTS => {
+                tracing::warn!(error = %undone.error, attempt, "the domain could not be started; trying again");
+                arrived = undone.domain;
+            }
+            started => return started,
+        }
+        attempt += 1;
+        std::thread::sleep(START_PAUSE);
+    }
+}
+
+/// It could not be started, as far as the toolstack knows: it may have run for a moment, and have written to its disks. So it is never again as if nothing had been.
+fn may_have_run(undone: Undone<dyn Arrived>, mut held: Held, relocation: Uuid) -> Failure {
+    let failure = failure::toolstack(&undone.error);
+    if let Err(undone) = undone.domain.discard() {
+        tracing::error!(error = %undone.error, "what was built of the domain can't be discarded");
+        return failure
+            .state("what was built of the domain here can't be discarded; its file is in the spool")
+            .next("restart relocd, which tries again");
+    }
+    let reason = format!(
+        "it could not be started here, and may have run for a moment: {}",
+        failure.value
+    );
+    if let Err(error) = held.set(EntryState::Starting, Some(relocation), Some(reason)) {
+        tracing::error!(%error, "the spool's record can't be rewritten; it says that the domain was being started");
+    }
+    failure
+        .state("domain is in the spool, and may have run here for a moment")
+        .next("look at its disks; then xm spool restore with --yes-i-know")
 }
 
 /// It is not to run after all, or can't.

@@ -6,10 +6,11 @@ use std::{
     mem,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::{SyncSender, TrySendError, sync_channel},
     },
     thread::{self, JoinHandle},
+    time::{Duration, Instant},
 };
 
 use image::{
@@ -22,6 +23,12 @@ use super::{Entry, EntryState, Held, Incoming, Purpose, Spool, SpoolError, Writi
 
 /// Bytes that are gathered; a batch of pages is larger and passes by.
 const BUFFER: usize = 1 << 20;
+
+/// How much larger than reckoned an image may become: a live one has pages again and again. libxc stops a guest after three times its memory.
+const MOST: u64 = 5;
+
+/// How long a full disk is waited for, once the sender may have given up its own copy: as long as a sender's kernel goes on sending.
+const PATIENCE: Duration = Duration::from_secs(16 * 60);
 
 /// Bytes after which the disk is told to begin with them, so that little is left to wait for at the end, when the domain stands still.
 const STRETCH: u64 = 64 << 20;
@@ -36,6 +43,8 @@ pub struct SpoolWriter {
     complete: bool,
     /// It has become an entry.
     finished: bool,
+    /// What has come of it stays, wherever it is.
+    stays: bool,
 }
 
 pub(super) fn begin(spool: &Spool, incoming: &Incoming<'_>) -> Result<SpoolWriter, SpoolError> {
@@ -57,7 +66,7 @@ pub(super) fn begin(spool: &Spool, incoming: &Incoming<'_>) -> Result<SpoolWrite
     // The record comes first, also after a power cut: without it nobody would know what the image is.
     let file = files::sync_directory(spool.directory())
         .and_then(|()| files::create(&part))
-        .and_then(|file| Counted::new(file, written));
+        .and_then(|file| Counted::new(file, written, Spool::needed(incoming.config).saturating_mul(MOST)));
     let file = file.map_err(|source| {
         files::remove(&part);
         files::remove(&record);
@@ -71,6 +80,7 @@ pub(super) fn begin(spool: &Spool, incoming: &Incoming<'_>) -> Result<SpoolWrite
         image: V2Writer::new(BufWriter::with_capacity(BUFFER, file)),
         complete: false,
         finished: false,
+        stays: false,
     };
     let header = SaveHeader {
         config: envelope::config(incoming.config),
@@ -130,6 +140,11 @@ impl SpoolWriter {
         self.image.written()
     }
 
+    /// From here on a full disk is waited for, as nobody else may have the domain: whoever sends feels that as a slow reader. To be set to `true`, from any thread.
+    pub fn patience(&mut self) -> Arc<AtomicBool> {
+        Arc::clone(&self.image.get_mut().get_ref().patient)
+    }
+
     /// An image that does not come to its end, and may be the only copy all the same: what has come of it is moved to a file of its own, in the same file
     /// system, and synced. It is no entry, and never becomes one.
     ///
@@ -138,11 +153,14 @@ impl SpoolWriter {
     pub fn salvage(mut self, to: &std::path::Path) -> Result<(), SpoolError> {
         let part = self.spool.path(&self.entry, "part");
         let failed = || io_error(&part, "keeping what came of the image");
-        self.image.get_mut().flush().map_err(failed())?;
+        // Whatever fails now, and whenever this process ends: what there is of it is not removed.
+        self.stays = true;
+        files::rename(&part, to).map_err(failed())?;
+        let flushed = self.image.get_mut().flush();
         let file = self.image.get_mut().get_mut();
-        file.end_of_stretches().map_err(failed())?;
-        files::sync(&file.file).map_err(failed())?;
-        files::rename(&part, to).map_err(failed())
+        let ended = file.end_of_stretches();
+        let synced = files::sync(&file.file);
+        flushed.and(ended).and(synced).map_err(failed())
     }
 
     /// After the last item: the image becomes an entry, [`EntryState::Complete`] until the [`Held`] is used or dropped. On disk when this returns.
@@ -196,7 +214,10 @@ impl ImageSink for SpoolWriter {
 impl Drop for SpoolWriter {
     fn drop(&mut self) {
         let only_copy = self.complete && self.entry.purpose == Purpose::SafetyCopy;
-        if self.finished || only_copy {
+        if self.stays {
+            // Under its new name, or, if it could not get that, here.
+            files::remove(&self.spool.path(&self.entry, "arriving"));
+        } else if self.finished || only_copy {
             if !self.finished {
                 tracing::error!(
                     id = %self.entry.id, domain = self.entry.name, image = %self.spool.path(&self.entry, "part").display(),
@@ -216,11 +237,15 @@ struct Counted {
     file: File,
     written: Arc<AtomicU64>,
     begun: u64,
+    /// More than this is no image of the domain.
+    most: u64,
+    /// See [`SpoolWriter::patience`].
+    patient: Arc<AtomicBool>,
     flusher: Option<(SyncSender<()>, JoinHandle<io::Result<()>>)>,
 }
 
 impl Counted {
-    fn new(file: File, written: Arc<AtomicU64>) -> io::Result<Counted> {
+    fn new(file: File, written: Arc<AtomicU64>, most: u64) -> io::Result<Counted> {
         let (poke, poked) = sync_channel::<()>(1);
         let same = file.try_clone()?;
         let flush = move || poked.iter().try_for_each(|()| same.sync_data());
@@ -229,8 +254,33 @@ impl Counted {
             file,
             written,
             begun: 0,
+            most,
+            patient: Arc::default(),
             flusher: Some((poke, thread)),
         })
+    }
+
+    /// Writes; waits for a disk that is full, if that is better than to give up.
+    fn write_patiently(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut since = None;
+        loop {
+            let error = match files::write(&mut self.file, bytes) {
+                Err(error) if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+                    error
+                }
+                written => return written,
+            };
+            let begun = *since.get_or_insert_with(|| {
+                if self.patient.load(Ordering::Relaxed) {
+                    tracing::error!(%error, "the disk is full, and there may be no other copy of the domain: waiting for room, {} s at most", PATIENCE.as_secs());
+                }
+                Instant::now()
+            });
+            if !self.patient.load(Ordering::Relaxed) || begun.elapsed() > PATIENCE {
+                return Err(error);
+            }
+            thread::sleep(Duration::from_secs(1));
+        }
     }
 
     /// What the disk said of the bytes before: an error is told once, to whoever waited for them.
@@ -247,7 +297,13 @@ impl Counted {
 
 impl Write for Counted {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = files::write(&mut self.file, bytes)?;
+        if self.written.load(Ordering::Relaxed) > self.most {
+            return Err(io::Error::other(format!(
+                "an image of more than {} bytes, {MOST} times what the domain needs",
+                self.most
+            )));
+        }
+        let count = self.write_patiently(bytes)?;
         let now = self.written.fetch_add(count as u64, Ordering::Relaxed) + count as u64;
         if now - self.begun >= STRETCH {
             self.begun = now;

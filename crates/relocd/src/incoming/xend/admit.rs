@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use domain::{Backing, DomainConfig, GuestKind, HostFacts, Unmapped};
+use domain::{Backing, DomainConfig, GuestKind, HostFacts, Unmapped, admission};
 use sexp::Sexp;
 use toolstack::{DEPARTING_PREFIX, spool::Spool};
 use uuid::Uuid;
@@ -35,6 +35,8 @@ pub struct Admitted {
     pub lost: Vec<Unmapped>,
     /// Where its copy goes.
     pub spool: Spool,
+    /// Whether a guest of 32 bits can run where it goes.
+    pub pv32: bool,
     /// Whether it stays there.
     pub stays: bool,
 }
@@ -72,10 +74,16 @@ pub fn max_pages(config: &DomainConfig) -> u64 {
 ///
 /// # Errors
 /// [`Refused`]; nothing has been kept.
-pub async fn admit(host: &Arc<Host>, value: &Sexp, peer: &str) -> Result<Admitted, Refused> {
+pub async fn admit(host: &Arc<Host>, value: &Sexp, peer: &str, allowed_by: &str) -> Result<Admitted, Refused> {
     let limits = host.limits();
     let (config, lost) = understand(value).map_err(|error| refused("config", error))?;
     check_config(&config)?;
+    if let Some(device) = lost.iter().find(|lost| lost.path.starts_with("device/pci")) {
+        return Err(refused(
+            "pci",
+            format!("a PCI device that can't be understood: {device}"),
+        ));
+    }
     let facts = host.facts().await.map_err(|error| refused("toolstack", error))?;
     let stays = facts.toolstack == HostFacts::SPOOL;
     let id = Uuid::new_v4();
@@ -98,11 +106,14 @@ pub async fn admit(host: &Arc<Host>, value: &Sexp, peer: &str) -> Result<Admitte
     }
     if !stays {
         check_host(&config, &facts, reserved, |path| path.exists())?;
+        check_start(&config)?;
     }
     check_names(host, &config).await?;
     let spool = host.spool.clone();
     check_spool(&spool, &config, reserved, stays).await?;
     let mut entry = Entry::new(id, Direction::In, &config.name, config.uuid, peer, MODE, RECEIVING);
+    entry.asked_by = Some(peer.to_owned());
+    entry.allowed_by = Some(allowed_by.to_owned());
     let journal = host.journal.clone();
     let entry = blocking(move || journal.begin(&mut entry).map(|()| entry))
         .await
@@ -113,6 +124,7 @@ pub async fn admit(host: &Arc<Host>, value: &Sexp, peer: &str) -> Result<Admitte
         config,
         lost,
         spool,
+        pv32: stays || facts.virtualization.iter().any(|word| word == "pv32"),
         stays,
     })
 }
@@ -165,7 +177,7 @@ fn check_host(
         return Err(refused("other-virtualization", "this host's Xen can't run PV guests"));
     }
     let free = facts.free_memory_kib.saturating_sub(reserved_kib);
-    let needed = config.max_memory_kib.max(config.memory_kib);
+    let needed = admission::needed_kib(config);
     if needed > free {
         let text = format!("not enough memory at the destination: {needed} KiB needed, {free} KiB free");
         return Err(refused("insufficient-memory", text));
@@ -179,6 +191,15 @@ fn check_host(
         }
     }
     check_disks(config, exists)
+}
+
+/// What its start from the safety copy would stumble over, when its sender has given up its own.
+fn check_start(config: &DomainConfig) -> Result<(), Refused> {
+    if sxp::bytes_of_text(&config.name).len() > xl::MAX_NAME {
+        let text = format!("the name '{}' is longer than {} bytes", config.name, xl::MAX_NAME);
+        return Err(refused("config", text));
+    }
+    config.to_xl().map(drop).map_err(|error| refused("config", error))
 }
 
 /// All disks can be provided here, and what is behind them is there. What scripts make (`drbd:`, `iscsi:`) can't be looked at.

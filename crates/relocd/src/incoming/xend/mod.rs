@@ -15,7 +15,8 @@
 //! go                                   → image: reads, converts, writes
 //!                                        synced, an entry of the spool
 //!                                        end of stream, (ok)
-//! journal: kept                        ← kept
+//! journal: kept, or arrived            ← kept
+//! starts it from there: journal: running
 //! ```
 
 mod admit;
@@ -23,6 +24,7 @@ mod orders;
 pub mod place;
 pub mod receiver;
 mod recover;
+mod start;
 
 use std::{
     io,
@@ -33,14 +35,11 @@ use std::{
     },
     process::{Command, Stdio},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use peer::xend::{self, EnvelopeReader};
-use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
-    sync::oneshot,
-};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tracing::Instrument;
 use uuid::Uuid;
 
@@ -52,15 +51,14 @@ use self::{
     orders::{Job, Order, Said},
 };
 use crate::{
+    audit::{Outcome, Record},
     blocking::blocking,
-    cancel::Cancel,
     conversation::{Conversation, ConversationError},
     fault,
     host::Host,
-    journal::{Entry, Journal},
+    journal::{Direction, Entry, Journal},
     port::Place,
     relocations::{Relocation, lock},
-    spooled::{self, Wanted},
     unwritten::write_later,
 };
 
@@ -86,6 +84,7 @@ pub async fn receive(
     entry: &str,
     place: Option<Place>,
 ) {
+    let begun = Instant::now();
     let span = tracing::info_span!(
         "relocation",
         id = tracing::field::Empty,
@@ -112,14 +111,21 @@ pub async fn receive(
             Ok(config) => config,
             Err(why) => {
                 tracing::warn!(kind = "envelope", "refused: {why}");
+                account(peer, entry, begun).refused("envelope", &why);
                 conversation.refuse(&xend::refusal(&why)).await;
                 return;
             }
         };
         fault::reached(&["in", "envelope", "received"]).await;
-        match admit(host, &config.config, peer).await {
+        match admit(host, &config.config, peer, entry).await {
             Err(Refused { word, text }) => {
                 tracing::warn!(kind = word, "refused: {text}");
+                let mut account = account(peer, entry, begun);
+                if let Ok((known, _)) = admit::understand(&config.config) {
+                    account.domain = known.name;
+                    account.uuid = Some(known.uuid);
+                }
+                account.refused(word, &text);
                 conversation.refuse(&xend::refusal(&text)).await;
             }
             Ok(admitted) => {
@@ -185,6 +191,7 @@ async fn take_in(host: &Arc<Host>, conversation: Conversation, admitted: Admitte
         config: sxp::text_from_bytes(&config),
         domain: relocation.domain.clone(),
         max_pages: admit::max_pages(&admitted.config),
+        pv32: admitted.pv32,
         idle_ms: u64::try_from(host.limits().idle.as_millis()).unwrap_or(u64::MAX),
         keep: if admitted.stays { ARRIVED } else { NOT_RUN }.to_owned(),
         log_file: host.config().log_file.clone(),
@@ -200,28 +207,19 @@ async fn take_in(host: &Arc<Host>, conversation: Conversation, admitted: Admitte
             "the receiving process could not be started: {error}"
         ))),
     };
-    let id = admitted.entry.id;
-    let kept = conclude(host, &relocation, admitted.entry, said).await;
+    let to_start = conclude(host, &relocation, admitted.entry, said, !admitted.stays).await;
     drop(admitted.booked);
-    if kept && !admitted.stays {
-        start_here(host, id).await;
+    if let Some(entry) = to_start {
+        start::start_here(host, entry).await;
     }
 }
 
-/// The domain is safe on disk, and its sender has destroyed its copy: it is started from there, as an operator would do it. Whatever goes wrong, it stays in the spool.
-async fn start_here(host: &Arc<Host>, id: Uuid) {
-    let wanted = Wanted {
-        entry: id.to_string(),
-        yes_i_know: false,
-    };
-    let (started, _) = oneshot::channel();
-    match spooled::restore(Arc::clone(host), wanted, Cancel::default(), started).await {
-        Ok(_) => tracing::info!("the domain runs here, and its safety copy is deleted"),
-        Err(failure) => tracing::error!(
-            "the domain could not be started, and stays in the spool: {}. Once the reason is gone: xm spool restore {id}",
-            failure.value
-        ),
-    }
+/// The audit trail's record of a request of which nothing is known yet.
+fn account(peer: &str, entry: &str, begun: Instant) -> Record {
+    let mut account = Record::new(Uuid::new_v4(), Direction::In, "?", peer, MODE).since(begun);
+    account.asked_by = Some(peer.to_owned());
+    account.allowed_by = Some(entry.to_owned());
+    account
 }
 
 /// Starts a receiver, and tells it what to do. Afterwards the connection is its alone.
@@ -287,10 +285,20 @@ async fn order(write: &mut tokio::net::unix::OwnedWriteHalf, order: &Order) {
     }
 }
 
-/// Writes down how it ended, and lets others have its place. Whether the domain is in the spool.
-async fn conclude(host: &Arc<Host>, relocation: &Relocation, entry: Entry, said: Option<Said>) -> bool {
+/// Writes down how it ended, and lets others have its place. `start`: whether it is to be started here; the record, if that is to be done now.
+async fn conclude(
+    host: &Arc<Host>,
+    relocation: &Relocation,
+    mut entry: Entry,
+    said: Option<Said>,
+    start: bool,
+) -> Option<Entry> {
+    let bytes = lock(&relocation.progress).wire_bytes;
+    entry.bytes = Some(bytes).filter(|bytes| *bytes > 0);
     let (state, detail) = match said {
+        Some(Said::Kept) if start => (start::ARRIVED, None),
         Some(Said::Kept) => ("kept", None),
+        Some(Said::Doubtful(why)) => ("kept", Some(why)),
         Some(Said::Refused(why) | Said::Discarded(why)) => ("discarded", Some(why)),
         Some(Said::Broken(why)) => ("broken", Some(why)),
         None | Some(Said::Begun | Said::Progress(_)) => {
@@ -301,7 +309,9 @@ async fn conclude(host: &Arc<Host>, relocation: &Relocation, entry: Entry, said:
         }
     };
     match (state, &detail) {
-        ("kept", _) => tracing::info!("the domain is in the spool: its sender has destroyed its copy"),
+        ("kept" | start::ARRIVED, None) => {
+            tracing::info!("the domain is in the spool: its sender has destroyed its copy");
+        }
         (_, why) => tracing::warn!(
             state,
             "the domain did not arrive: {}",
@@ -309,18 +319,30 @@ async fn conclude(host: &Arc<Host>, relocation: &Relocation, entry: Entry, said:
         ),
     }
     fault::reached(&["in", "concluded", "before"]).await;
-    write_end(host.journal.clone(), entry, state, detail).await;
+    let entry = write_end(host.journal.clone(), entry, state, detail).await;
     relocation.end();
-    state == "kept"
+    (state == start::ARRIVED).then_some(entry)
 }
 
-/// The last record. If it can't be written now it is later: the spool tells the same.
-async fn write_end(journal: Journal, mut entry: Entry, state: &'static str, detail: Option<String>) {
+/// The last record, and the audit trail's. If it can't be written now it is later: the spool tells the same.
+async fn write_end(journal: Journal, mut entry: Entry, state: &'static str, detail: Option<String>) -> Entry {
     entry.state = state.to_owned();
     entry.detail = detail;
+    let outcome = match state {
+        "running" => Some(Outcome::Moved),
+        "kept" | "broken" => Some(Outcome::Kept),
+        "discarded" => Some(Outcome::Discarded),
+        // Not over.
+        _ => None,
+    };
+    if let Some(outcome) = outcome {
+        Record::of(&entry).over(outcome);
+    }
     let (again, journal_again) = (entry.clone(), journal.clone());
-    if let Err(error) = blocking(move || journal.write(&mut entry)).await {
+    let (written, entry) = blocking(move || (journal.write(&mut entry), entry)).await;
+    if let Err(error) = written {
         tracing::error!(%error, state, "the journal can't be written");
         write_later(journal_again, again);
     }
+    entry
 }

@@ -26,6 +26,8 @@ pub struct Job {
     pub domain: String,
     /// Pages that the domain may have at most, holes included.
     pub max_pages: u64,
+    /// Whether guests of 32 bits can run where it goes.
+    pub pv32: bool,
     /// Milliseconds without a byte after which the sender is given up, as long as it owns its domain.
     pub idle_ms: u64,
     /// What the operator is told of the entry.
@@ -54,6 +56,8 @@ pub enum Said {
     Progress(u64),
     /// The image is whole: on disk, synced, in the spool. Nothing can fail any more.
     Kept,
+    /// The same, but the sender was not seen to close in good order behind its image: it may have its domain still.
+    Doubtful(String),
     /// It was refused: the sender's domain runs on there.
     Refused(String),
     /// The sender gave up, or has gone; nothing is here.

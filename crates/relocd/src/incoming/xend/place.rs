@@ -18,6 +18,9 @@ fn place(spool: &Path, id: Uuid) -> PathBuf {
     spool.join(INCOMING).join(id.to_string())
 }
 
+/// Bytes behind what could not be understood that are kept, beside as many as the image had up to there.
+const REST: u64 = 1 << 30;
+
 /// Makes the place, and locks it.
 ///
 /// # Errors
@@ -118,18 +121,22 @@ pub(super) fn salvage<R: Read>(
     bytes: &ImageBytes<'_, R>,
 ) -> Result<String, String> {
     let [broken, rest] = ["broken", "rest"].map(|extension| spool.join(format!("{id}.{extension}")));
+    let most = writer.written().saturating_add(REST);
+    // The image gets its name first: from then on nothing removes it, whatever becomes of the rest.
+    let image = writer.salvage(&broken).map_err(|error| error.to_string());
     let write = || -> io::Result<u64> {
         let mut file = create(&rest)?;
-        let written = bytes.rest(&mut file)?;
+        let written = bytes.rest(&mut file, most)?;
         file.flush()?;
         file.sync_all()?;
         Ok(written)
     };
-    let written = write().map_err(|error| format!("{}: {error}", rest.display()))?;
-    writer.salvage(&broken).map_err(|error| error.to_string())?;
+    let written = write().map_err(|error| format!("{}: {error}", rest.display()));
     File::open(spool)
         .and_then(|directory| directory.sync_all())
         .map_err(|error| error.to_string())?;
+    image?;
+    let written = written?;
     Ok(format!(
         "domain '{domain}' in {} and {} ({written} bytes)",
         broken.display(),
@@ -192,7 +199,10 @@ pub fn look(spool: &Path, id: Uuid) -> Result<Found, SpoolError> {
         .any(|file| ends_so(&file.path()));
     Ok(if found {
         Found::Entry
-    } else if spool.join(format!("{id}.rest")).exists() {
+    } else if ["broken", "rest"]
+        .iter()
+        .any(|extension| spool.join(format!("{id}.{extension}")).exists())
+    {
         Found::Broken
     } else {
         Found::Nothing

@@ -13,13 +13,17 @@ use std::{
     net::{Shutdown, TcpStream},
     os::{fd::AsFd, unix::net::UnixStream},
     process::ExitCode,
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, atomic::Ordering},
     thread,
     time::{Duration, Instant},
 };
 
 use domain::DomainConfig;
-use image::legacy::{LegacyGuest, LegacyOptions};
+use image::{
+    ImageError, ImageSink, Item,
+    legacy::{LegacyGuest, LegacyOptions},
+    record::RecordType,
+};
 use peer::xend::{self, Custody, Failure, ImageBytes, Keeper, Verdict};
 use toolstack::spool::{Incoming, Purpose, Spool, SpoolWriter};
 
@@ -77,7 +81,7 @@ pub fn main() -> ExitCode {
             Said::Kept | Said::Begun | Said::Progress(_) => {}
             Said::Refused(why) => tracing::warn!("refused: {why}"),
             Said::Discarded(why) => tracing::warn!("given up: {why}"),
-            Said::Broken(why) => tracing::error!("{why}"),
+            Said::Broken(why) | Said::Doubtful(why) => tracing::error!("{why}"),
         }
         // The place goes first: who hears of the end finds none.
         place::leave(&job.spool, job.id);
@@ -87,7 +91,7 @@ pub fn main() -> ExitCode {
 }
 
 fn receive(mut connection: TcpStream, daemon: &mut Daemon, mut orders: BufReader<UnixStream>, job: &Job) -> Said {
-    let (spool, writer, config) = match begin(job) {
+    let (spool, mut writer, config) = match begin(job) {
         Ok(begun) => begun,
         Err(why) => return refuse(&mut connection, why),
     };
@@ -109,6 +113,10 @@ fn receive(mut connection: TcpStream, daemon: &mut Daemon, mut orders: BufReader
     let cancel = Arc::new(OnceLock::new());
     listen(orders, &cancel);
     let socket = connection.try_clone();
+    // A dead network is no reason to give up: what the sender's kernel still has may come when it is back. The watch bounds the silence.
+    if let Err(error) = socket2::SockRef::from(&connection).set_keepalive(false) {
+        tracing::warn!(%error, "a network that fails for half a minute may end this");
+    }
     let ready = connection
         .set_read_timeout(Some(TICK))
         .and_then(|()| connection.set_write_timeout(Some(CLOSE)));
@@ -121,11 +129,14 @@ fn receive(mut connection: TcpStream, daemon: &mut Daemon, mut orders: BufReader
     };
     let mut progress = progress(daemon);
     let idle = Duration::from_millis(job.idle_ms);
+    let patience = writer.patience();
     let watch = move |keeper: &Keeper, silence| {
         progress(keeper.taken());
+        patience.store(keeper.custody() != Custody::Sender, Ordering::Relaxed);
         watch(keeper.custody(), silence, idle, &cancel)
     };
     let bytes = ImageBytes::new(fault::reads(&socket), Keeper::new(config.memory_kib), Box::new(watch));
+    let bytes = bytes.with_pages(job.max_pages);
     let said = take_in(&bytes, spool, writer, job);
     if let Said::Refused(why) = said {
         return refuse(&mut connection, why);
@@ -133,7 +144,12 @@ fn receive(mut connection: TcpStream, daemon: &mut Daemon, mut orders: BufReader
     if said == Said::Kept {
         bytes.whole();
         fault::point(&["receiver", "whole", "after"]);
-        farewell(&mut connection, &bytes);
+        if let Err(why) = farewell(&mut connection, &bytes) {
+            return Said::Doubtful(format!(
+                "{why}: make sure that the domain does not run at {} before it is started here",
+                job.peer
+            ));
+        }
     }
     said
 }
@@ -199,7 +215,11 @@ fn take_in<R: io::Read>(bytes: &ImageBytes<'_, R>, spool: Spool, mut writer: Spo
         max_pages: job.max_pages,
         check_registers: false,
     };
-    let ended = match xend::take_in(bytes, options, &mut writer) {
+    let mut sink = Runnable {
+        writer: &mut writer,
+        pv32: job.pv32,
+    };
+    let ended = match xend::take_in(bytes, options, &mut sink) {
         Ok(()) => return place::finish(&job.spool, spool, writer, &job.keep),
         Err(ended) => ended,
     };
@@ -211,8 +231,32 @@ fn take_in<R: io::Read>(bytes: &ImageBytes<'_, R>, spool: Spool, mut writer: Spo
                 "{}; the sender may have given up its copy by then, so all that came is kept: {found}",
                 ended.why
             )),
-            Err(error) => Said::Refused(format!("{}; nor could what came be kept: {error}", ended.why)),
+            // No refusal: nobody knows whether the sender still has it.
+            Err(error) => Said::Broken(format!(
+                "{}; the sender may have given up its copy by then, and not all that came could be kept: {error}",
+                ended.why
+            )),
         },
+    }
+}
+
+/// The copy, unless the guest can't run where it goes: an image says how wide its guest is near its beginning, when it can still be refused.
+struct Runnable<'a> {
+    writer: &'a mut SpoolWriter,
+    pv32: bool,
+}
+
+impl ImageSink for Runnable<'_> {
+    fn put(&mut self, item: Item<'_>) -> Result<(), ImageError> {
+        match item {
+            Item::Record {
+                kind: RecordType::X86_PV_INFO,
+                body: [4, ..],
+            } if !self.pv32 => Err(ImageError::Toolstack(
+                "a guest of 32 bits: this host's Xen can't run such (xen_caps without xen-3.0-x86_32p)".to_owned(),
+            )),
+            item => self.writer.put(item),
+        }
     }
 }
 
@@ -225,18 +269,22 @@ fn refuse(connection: &mut TcpStream, why: String) -> Said {
 }
 
 /// The copy is safe: waits for the sender to close, and answers as a xend would, to whoever still listens.
-fn farewell<R: io::Read>(connection: &mut TcpStream, bytes: &ImageBytes<'_, R>) {
-    match bytes.end_of_stream() {
-        Ok(true) => {}
-        Ok(false) => tracing::warn!("something came behind the image, and is not read"),
-        Err(error) => tracing::warn!("the sender did not close behind its image: {error}"),
-    }
+///
+/// # Errors
+/// Why the sender may have its domain still: one that can't write all that it wants resumes it.
+fn farewell<R: io::Read>(connection: &mut TcpStream, bytes: &ImageBytes<'_, R>) -> Result<(), String> {
+    let closed = match bytes.end_of_stream() {
+        Ok(true) => Ok(()),
+        Ok(false) => Err("something came behind the image, and is not read".to_owned()),
+        Err(error) => Err(format!("the sender did not close behind its image: {error}")),
+    };
     let said = connection.write_all(xend::OK);
     let _ = socket2::SockRef::from(&*connection).set_linger(None);
     let _ = connection.shutdown(Shutdown::Write);
     if let Err(error) = said {
         tracing::debug!(%error, "the sender has gone, as xends do");
     }
+    closed
 }
 
 /// Hears what the daemon says, as long as there is one.

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use domain::HostFacts;
 use tokio::time::sleep;
 use tracing::Instrument;
 use uuid::Uuid;
@@ -9,6 +10,7 @@ use uuid::Uuid;
 use super::{
     admit::RECEIVING,
     place::{self, Found},
+    start::{ARRIVED, start_here},
     write_end,
 };
 use crate::{blocking::blocking, host::Host, journal::Entry, relocations::Booked};
@@ -18,15 +20,21 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// Whether nothing is left to do for a record.
 pub fn is_over(entry: &Entry) -> bool {
-    entry.state != RECEIVING
+    ![RECEIVING, ARRIVED].contains(&entry.state.as_str())
 }
 
-/// Takes up a record that says `receiving`.
+/// Takes up a record that says `receiving`, or `arrived`.
 pub fn recover(host: &Arc<Host>, entry: Entry, booked: Option<Booked>) {
     if let Some(booked) = &booked {
         booked.relocation.stage("recovering");
     }
     let host = Arc::clone(host);
+    if entry.state == ARRIVED {
+        // Its start books it anew.
+        drop(booked);
+        tokio::spawn(async move { start_here(&host, entry).await }.in_current_span());
+        return;
+    }
     let carry_on = async move {
         match after_its_end(&host, &entry).await {
             Ok((state, detail)) => {
@@ -54,7 +62,16 @@ pub(super) async fn after_its_end(host: &Arc<Host>, entry: &Entry) -> Result<(&'
                 }
                 sleep(PAUSE).await;
             }
-            Ok(Found::Entry) => return Ok(("kept", None)),
+            Ok(Found::Entry) => {
+                // How the sender closed was for a daemon to hear that is gone: an operator can look.
+                let why = (host.toolstack.name() != HostFacts::SPOOL).then(|| {
+                    format!(
+                        "relocd ended while it arrived; make sure that the domain does not run at {}, then: xm spool restore {id}",
+                        entry.peer
+                    )
+                });
+                return Ok(("kept", why));
+            }
             Ok(Found::Broken) => {
                 let why = format!(
                     "the image could not be read to its end; what came is in the spool, as {id}.broken and {id}.rest"
