@@ -12,6 +12,8 @@ mod images;
 mod killed;
 #[path = "xend/refused.rs"]
 mod refused;
+#[path = "xend/started.rs"]
+mod started;
 mod support;
 #[path = "xend/taken.rs"]
 mod taken;
