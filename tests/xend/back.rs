@@ -269,11 +269,11 @@ fn an_xend_that_does_not_say_that_it_runs_leaves_the_decision_to_an_operator() {
         if runs {
             host.ok(&["resolve", &id, "--destroy", "--yes-i-know"]);
             host.wait("the end of it", || left_over(&host).is_empty());
-            assert!(host.journal_has("out", "destroyed"));
+            host.wait("the last record", || host.journal_has("out", "destroyed"));
         } else {
             host.ok(&["resolve", &id, "--resume", "--yes-i-know"]);
             host.wait("the end of it", || kept(&host));
-            assert!(host.journal_has("out", "resumed"));
+            host.wait("the last record", || host.journal_has("out", "resumed"));
             sends(&host, &XendHost::start((4, 1), Manner::Takes), &["--xend", "4.1"]);
         }
     }

@@ -67,7 +67,7 @@ pub fn understand(value: &Sexp) -> Result<(DomainConfig, Vec<Unmapped>), String>
 
 /// Pages that a domain may have at most, holes included: what is kept for each is bounded by it.
 pub fn max_pages(config: &DomainConfig) -> u64 {
-    (config.max_memory_kib.max(config.memory_kib) / 2).saturating_add(HOLES)
+    (config.most_memory_kib() / 2).saturating_add(HOLES)
 }
 
 /// Checks a configuration, reserves what it needs, and writes the journal's first record.
@@ -87,7 +87,7 @@ pub async fn admit(host: &Arc<Host>, value: &Sexp, peer: &str, allowed_by: &str)
     let facts = host.facts().await.map_err(|error| refused("toolstack", error))?;
     let stays = facts.toolstack == HostFacts::SPOOL;
     let id = Uuid::new_v4();
-    let needed = config.max_memory_kib.max(config.memory_kib);
+    let needed = config.most_memory_kib();
     let relocation = Relocation {
         reserved_kib: needed,
         ..Relocation::new(id, Direction::In, &config, peer, MODE)

@@ -312,6 +312,7 @@ async fn conclude(
         ("kept" | start::ARRIVED, None) => {
             tracing::info!("the domain is in the spool: its sender has destroyed its copy");
         }
+        ("kept", Some(why)) => tracing::error!("the domain is in the spool, and is not started: {why}"),
         (_, why) => tracing::warn!(
             state,
             "the domain did not arrive: {}",

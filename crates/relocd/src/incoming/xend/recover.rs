@@ -38,7 +38,10 @@ pub fn recover(host: &Arc<Host>, entry: Entry, booked: Option<Booked>) {
     let carry_on = async move {
         match after_its_end(&host, &entry).await {
             Ok((state, detail)) => {
-                tracing::info!(state, "settled");
+                match &detail {
+                    Some(why) => tracing::warn!(state, "settled: {why}"),
+                    None => tracing::info!(state, "settled"),
+                }
                 write_end(host.journal.clone(), entry, state, detail).await;
             }
             Err(error) => tracing::error!(error, "left alone until the next start"),
