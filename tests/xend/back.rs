@@ -274,6 +274,11 @@ fn an_xend_that_does_not_say_that_it_runs_leaves_the_decision_to_an_operator() {
             host.ok(&["resolve", &id, "--resume", "--yes-i-know"]);
             host.wait("the end of it", || kept(&host));
             host.wait("the last record", || host.journal_has("out", "resumed"));
+            // It leaves the books a moment later.
+            let other = XendHost::start((4, 1), Manner::Takes);
+            let port = other.port.to_string();
+            let dry = send(&other, &port, &["--xend", "4.1", "--dry-run"]);
+            host.wait("the end of the relocation", || host.xm(&dry).status.success());
             sends(&host, &XendHost::start((4, 1), Manner::Takes), &["--xend", "4.1"]);
         }
     }
