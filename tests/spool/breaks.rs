@@ -165,6 +165,8 @@ fn a_spool_that_is_stopped_gives_up_what_is_not_committed() {
     let mut xm = start(&a, &b, &proxy, &["migrate"]);
     reached(&proxy, &mut xm, &a, &b);
     b.signal(nix::sys::signal::Signal::SIGTERM);
+    // Otherwise the rest of the image may come first, and the commit.
+    b.wait("the daemon to stop", || b.log().contains("INFO stopping"));
     proxy.go_on();
     assert_eq!(b.ended(), Some(0), "{}", b.log());
     assert!(files(&b).is_empty(), "{:?}", files(&b));
