@@ -81,6 +81,8 @@ fn configurations_that_can_not_be_taken() {
         (with("(nomigrate 0)", "(nomigrate 1)"), "nomigrate"),
         (with("(name 'web')", "(name 7)"), "taken for something else"),
         (with("(name 'web')", "(name Domain-0)"), "taken for something else"),
+        (with("(bootloader '')", "(bootloader /bin/sh)"), "pygrub"),
+        (config("web", 32, "(device (vif (script /tmp/x)))"), "script `/tmp/x`"),
     ] {
         refused(&host, &config, &image, why);
     }

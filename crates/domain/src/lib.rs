@@ -8,6 +8,7 @@
 //! | [`DomainConfig::to_xl`] | xl's configuration text |
 //! | [`config_file`] | files that describe a domain, as for `xm create` |
 //! | [`DomainConfig::check_runnable`] | whether any current Xen can run it |
+//! | [`DomainConfig::check_programs`] | whether it names only programs of Xen's, as one from another host has to |
 //! | [`admission`] | whether a host can take it |
 
 pub mod admission;
@@ -18,6 +19,7 @@ mod devices;
 mod disk;
 mod host;
 mod platform;
+mod programs;
 mod runnable;
 mod shown;
 mod unmapped;
@@ -30,6 +32,7 @@ pub use devices::{DeviceSettings, PciDevice, PortRange, Vbd, VbdClass, Vfb, Vif,
 pub use disk::{Backing, Disk, DiskError, DiskFormat};
 pub use host::{Bridge, HostFacts};
 pub use platform::{CPUID_REGISTERS, CpuidLeaf, DeviceModel, Platform, Switch, TIMER_MODES, TSC_MODES};
+pub use programs::{ForeignProgram, check_bootloader, check_bootloader_argument, check_script};
 pub use runnable::CannotRun;
 pub use unmapped::{Unmapped, Why};
 pub use xend::{ConfigError, ToXendError};

@@ -111,6 +111,9 @@ fn check(config: &DomainConfig) -> Result<()> {
             "Xen runs no guests of the embedded toolstack".to_owned(),
         ));
     }
+    config
+        .check_programs()
+        .map_err(|foreign| ToolstackError::Config(foreign.to_string()))?;
     if sxp::bytes_of_text(&config.name).len() > MAX_NAME {
         return Err(ToolstackError::Config(format!(
             "the name '{}' is longer than {MAX_NAME} bytes, which is what can be relocated",
@@ -148,6 +151,7 @@ fn own_json(body: &[u8], config: &DomainConfig, name: &str) -> Result<Vec<u8>> {
     }
     let mut value: Value = serde_json::from_slice(body).map_err(|error| wrong(&error.to_string()))?;
     let carried = json::config(&value).map_err(|what| wrong(&what))?;
+    json::check_programs(&value).map_err(|what| wrong(&what))?;
     let backings = |config: &DomainConfig| {
         let mut backings: Vec<_> = config.vbds.iter().map(|vbd| vbd.backing.clone()).collect();
         backings.sort_unstable();

@@ -2,7 +2,9 @@
 //!
 //! Facts from what Xen 4.17 prints and from the types of libxl (`libxl_types.idl`): a field that has its default is often absent.
 
-use domain::{Action, DomainConfig, GuestKind, TSC_MODES, Vbd, Vif};
+use domain::{
+    Action, DomainConfig, GuestKind, TSC_MODES, Vbd, Vif, check_bootloader, check_bootloader_argument, check_script,
+};
 use serde_json::Value;
 use toolstack::DomainId;
 use uuid::Uuid;
@@ -71,6 +73,51 @@ pub(crate) fn config(value: &Value) -> Result<DomainConfig, String> {
     config.vifs = list(value, "nics").map(vif).collect();
     config.vbds = list(value, "disks").filter_map(vbd).collect();
     Ok(config)
+}
+
+/// Device models and their arguments: programs, and what makes one start others. xl's `device_model_override` is libxl's `device_model`.
+const DEVICE_MODELS: [&str; 5] = [
+    "device_model",
+    "device_model_override",
+    "extra",
+    "extra_pv",
+    "extra_hvm",
+];
+
+/// Whether all programs of the host that a peer's configuration names are Xen's own, wherever they stand in it: libxl takes some at more than one place.
+///
+/// # Errors
+/// The first that is not, in words.
+pub(crate) fn check_programs(value: &Value) -> Result<(), String> {
+    match value {
+        Value::Array(values) => values.iter().try_for_each(check_programs),
+        Value::Object(fields) => fields.iter().try_for_each(|(key, value)| {
+            let checked = match (key.as_str(), value) {
+                ("script", Value::String(script)) if !script.is_empty() => check_script(script),
+                ("bootloader", Value::String(bootloader)) if !bootloader.is_empty() => check_bootloader(bootloader),
+                ("bootloader_args", Value::Array(arguments)) => arguments
+                    .iter()
+                    .filter_map(Value::as_str)
+                    .try_for_each(check_bootloader_argument),
+                (key, value) if DEVICE_MODELS.contains(&key) && !is_unset(value) => {
+                    return Err(format!("{key}: a device model of its own can't come with a domain"));
+                }
+                _ => Ok(()),
+            };
+            checked.map_err(|foreign| foreign.to_string())?;
+            check_programs(value)
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn is_unset(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(values) => values.is_empty(),
+        _ => false,
+    }
 }
 
 fn text(value: &Value, key: &str) -> Option<String> {
@@ -214,6 +261,43 @@ mod tests {
                 ("xvdc:disk", Some("drbd:res"), "w"),
             ]
         );
+    }
+
+    #[test]
+    fn programs_of_a_peers_choice_are_refused() {
+        let with = |pointer: &str, key: &str, new: Value| {
+            let mut value = seen();
+            value["disks"] = serde_json::json!([{ "pdev_path": "res", "vdev": "xvda" }]);
+            value.pointer_mut(pointer).unwrap()[key] = new;
+            check_programs(&value)
+        };
+        for (pointer, key, new) in [
+            ("/nics/0", "script", "vif-bridge".into()),
+            ("/nics/0", "script", "/etc/xen/scripts/vif-route".into()),
+            ("/disks/0", "script", "block-drbd".into()),
+            ("/b_info", "bootloader", "/usr/lib/xen/bin/pygrub".into()),
+            ("/b_info", "bootloader_args", serde_json::json!(["-q", "--entry=1"])),
+            ("/b_info", "extra", serde_json::json!([])),
+            ("/b_info", "device_model", Value::Null),
+        ] {
+            assert_eq!(with(pointer, key, new), Ok(()), "{key}");
+        }
+        for (pointer, key, new) in [
+            ("/nics/0", "script", "/tmp/x".into()),
+            ("/disks/0", "script", "../../../tmp/x".into()),
+            ("/b_info", "bootloader", "/bin/sh".into()),
+            ("/b_info/type.pv", "bootloader", "/bin/sh".into()),
+            ("/b_info", "bootloader_args", serde_json::json!(["--output=/x"])),
+            ("/b_info/type.pv", "bootloader_args", serde_json::json!(["--runas=0"])),
+            ("/b_info", "device_model", "/tmp/x".into()),
+            ("/b_info", "device_model_override", "/tmp/x".into()),
+            ("/b_info", "extra", serde_json::json!(["-x"])),
+            ("/b_info", "extra_hvm", serde_json::json!(["-x"])),
+        ] {
+            let said = with(pointer, key, new).unwrap_err();
+            // `bootloader_args`, `script`, ...: by name.
+            assert!(said.starts_with(key), "{said}");
+        }
     }
 
     #[test]

@@ -6,6 +6,9 @@
 use super::XlError;
 use crate::shown::shown;
 
+/// Settings whose values are in no message.
+const SECRET: [&str; 1] = ["vncpasswd"];
+
 /// Lines of a configuration.
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
@@ -145,7 +148,11 @@ impl Spec {
     fn separator(&self, key: &str, value: &str) -> XlError {
         XlError::Separator {
             key: format!("{}: {key}", self.device),
-            value: shown(value),
+            value: if SECRET.contains(&key) {
+                "(not shown)".to_owned()
+            } else {
+                shown(value)
+            },
         }
     }
 }

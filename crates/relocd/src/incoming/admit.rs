@@ -46,7 +46,11 @@ fn refused(word: &str, text: impl Into<String>) -> Refused {
 /// # Errors
 /// [`Refused`].
 pub fn config(request: &Relocate) -> Result<DomainConfig, Refused> {
-    DomainConfig::from_sxp(&request.config.0).map_err(|error| refused("config", error.to_string()))
+    let config = DomainConfig::from_sxp(&request.config.0).map_err(|error| refused("config", error.to_string()))?;
+    config
+        .check_programs()
+        .map_err(|foreign| refused("config", foreign.to_string()))?;
+    Ok(config)
 }
 
 /// Checks a request, reserves what it needs, and writes the journal's first record.

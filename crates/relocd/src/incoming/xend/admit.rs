@@ -87,7 +87,12 @@ pub async fn admit(host: &Arc<Host>, value: &Sexp, peer: &str, allowed_by: &str)
     let facts = host.facts().await.map_err(|error| refused("toolstack", error))?;
     let stays = facts.toolstack == HostFacts::SPOOL;
     let id = Uuid::new_v4();
-    let needed = config.most_memory_kib();
+    // With what Xen itself needs for it, where it is to run.
+    let needed = if stays {
+        config.most_memory_kib()
+    } else {
+        admission::needed_kib(&config)
+    };
     let relocation = Relocation {
         reserved_kib: needed,
         ..Relocation::new(id, Direction::In, &config, peer, MODE)
@@ -110,7 +115,11 @@ pub async fn admit(host: &Arc<Host>, value: &Sexp, peer: &str, allowed_by: &str)
     }
     check_names(host, &config).await?;
     let spool = host.spool.clone();
-    check_spool(&spool, &config, reserved, stays).await?;
+    // The spool knows of what this daemon writes itself: not of what other receivers have yet to write.
+    let unwritten = host.relocations.unwritten_bytes(MODE, id, |memory_kib| {
+        Spool::needed(&DomainConfig::new("", Uuid::nil(), memory_kib, GuestKind::Pv))
+    });
+    check_spool(&spool, &config, unwritten, stays).await?;
     let mut entry = Entry::new(id, Direction::In, &config.name, config.uuid, peer, MODE, RECEIVING);
     entry.asked_by = Some(peer.to_owned());
     entry.allowed_by = Some(allowed_by.to_owned());
@@ -148,6 +157,7 @@ fn check_config(config: &DomainConfig) -> Result<(), Refused> {
     config
         .check_runnable()
         .map_err(|cannot| refused(cannot.word(), cannot))?;
+    config.check_programs().map_err(|foreign| refused("config", foreign))?;
     if config.name.parse::<u32>().is_ok() || config.name == "Domain-0" || config.name.starts_with(DEPARTING_PREFIX) {
         let text = format!(
             "a domain can't have the name '{}' here: it would be taken for something else",
@@ -240,7 +250,7 @@ async fn check_names(host: &Arc<Host>, config: &DomainConfig) -> Result<(), Refu
 }
 
 /// Room for the copy, and if it is to stay, no other of that name.
-async fn check_spool(spool: &Spool, config: &DomainConfig, reserved_kib: u64, stays: bool) -> Result<(), Refused> {
+async fn check_spool(spool: &Spool, config: &DomainConfig, unwritten: u64, stays: bool) -> Result<(), Refused> {
     let (spool, config) = (spool.clone(), config.clone());
     blocking(move || {
         let (entries, _) = spool.list().map_err(|error| refused("spool", error))?;
@@ -252,9 +262,8 @@ async fn check_spool(spool: &Spool, config: &DomainConfig, reserved_kib: u64, st
             return Err(refused("name-taken", text));
         }
         let needed = Spool::needed(&config);
-        // Others that arrive may not have written anything yet.
         let room = spool.room().map_err(|error| refused("spool", error))?;
-        let free = room.saturating_sub(reserved_kib.saturating_mul(1024));
+        let free = room.saturating_sub(unwritten);
         if needed > free {
             let text =
                 format!("not enough room for a safety copy at the destination: {needed} bytes needed, {free} free");
