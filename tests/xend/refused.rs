@@ -1,6 +1,6 @@
 //! What is not taken is refused so that a xend resumes its domain, and from 4.0 on tells its operator why.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use crate::{
     images::Legacy,
@@ -238,6 +238,38 @@ fn a_sender_that_falls_silent() {
         ended.domain == Domain::Runs && ended.says.contains("nothing came for"),
         "{ended:?}"
     );
+    nothing_left(&host);
+}
+
+/// The kernel does not end a connection whose network fails for half a minute: what the sender has written may still come.
+#[test]
+fn a_silence_is_for_relocd_to_judge() {
+    let host = spool_host("(relocd-idle-timeout 5)");
+    let image = full_image().bytes();
+    let xend = Xend {
+        trouble: Some(Trouble::Sleeps(1 << 20)),
+        ..Xend::new(Version::V4_1)
+    };
+    let SocketAddr::V4(address) = port(&host) else {
+        panic!("{}", host.address)
+    };
+    let octets = u32::from_le_bytes(address.ip().octets());
+    let local = format!("{octets:08X}:{:04X}", address.port());
+    // The established connection's timer: 00 is none, 02 is that of keepalive.
+    let has_no_timer = || {
+        let connections = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let mut connections = connections
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>());
+        connections.any(|words| {
+            words.get(1) == Some(&local.as_str()) && words.get(3) == Some(&"01") && words[5].starts_with("00:")
+        })
+    };
+    std::thread::scope(|scope| {
+        let sender = scope.spawn(|| xend.migrate(port(&host), &config("web", 32, ""), &image));
+        host.wait("a connection without keepalive", has_no_timer);
+        assert_eq!(sender.join().unwrap().domain, Domain::Runs);
+    });
     nothing_left(&host);
 }
 

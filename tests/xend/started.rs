@@ -108,3 +108,22 @@ fn a_guest_of_32_bits_is_refused_where_it_can_not_run() {
     host.wait("the end of it", || left_over(&host).is_empty());
     assert!(host.is_empty());
 }
+
+/// One whose last bytes are not taken resumes its domain: it may run there.
+#[test]
+fn a_sender_that_goes_on_behind_its_image_may_have_its_domain_still() {
+    let mut host = xen_host();
+    host.run();
+    let image = [&full_image().bytes()[..], b"x"].concat();
+    xend().migrate(port(&host), &config("web", MEMORY, ""), &image);
+    host.wait("the last record", || host.journal_has("in", "kept"));
+    assert!(!host.runs(), "{}", host.log());
+    let list = host.ok(&["spool", "list"]);
+    assert!(list.contains("web") && list.contains("kept"), "{list}");
+    let records = host.records("in");
+    let record = fs::read_to_string(&records[0]).unwrap();
+    assert!(
+        record.contains("make sure that the domain does not run at 127."),
+        "{record}"
+    );
+}

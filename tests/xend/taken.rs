@@ -240,7 +240,7 @@ fn what_is_not_understood_at_its_end_is_kept_as_it_came() {
     host.wait("the end of it", || host.journal_has("in", "broken"));
     let mut files = left_over(&host);
     files.sort();
-    let [broken, rest] = &files[..] else {
+    let [broken, rest, record] = &files[..] else {
         panic!("{files:?}")
     };
     assert!(
@@ -257,6 +257,21 @@ fn what_is_not_understood_at_its_end_is_kept_as_it_came() {
         log.contains("chunk -99") && log.contains(rest.to_str().unwrap()),
         "{log}"
     );
+    let record = std::fs::read_to_string(record).unwrap();
+    assert!(
+        record.starts_with("(spooled ") && record.contains("(name web)"),
+        "{record}"
+    );
     let list = host.ok(&["spool", "list"]);
-    assert!(!list.contains("web"), "{list}");
+    assert!(list.starts_with("No domains.\n"), "{list}");
+    assert!(list.contains("the remains of domain 'web' from 127."), "{list}");
+    // A start says whose it is, and never that it may go.
+    let mut host = host;
+    host.kill();
+    host.run();
+    let log = host.log();
+    assert!(
+        log.contains("the remains of domain 'web' from 127.") && log.contains("never delete"),
+        "{log}"
+    );
 }

@@ -122,7 +122,8 @@ pub fn settles(host: &mut Host, domain: Domain, today: &[u8], what: &str) {
     host.run();
     host.wait("the end of the relocation", || {
         let open = host.ok(&["status"]);
-        !open.contains("receiving") && !open.contains("recovering") && !open.contains("copying")
+        // The journal's word, as the reason of one that is over may have it too.
+        !host.journal_has("in", "receiving") && !open.contains("recovering") && !open.contains("copying")
     });
     let found = spooled(host);
     match domain {

@@ -328,6 +328,84 @@ fn the_watch_can_stop_it_and_is_told_who_owns_the_domain() {
     }
 }
 
+/// A connection that the kernel has given up: it says so once, and then that the stream is at its end.
+struct GivenUp<'a>(&'a [u8], bool);
+
+impl Read for GivenUp<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.0.is_empty() && !self.1 {
+            self.1 = true;
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        self.0.read(buffer)
+    }
+}
+
+#[test]
+fn a_connection_that_the_kernel_gives_up_is_no_silence() {
+    let image = small_image();
+    let bytes = ImageBytes::new(GivenUp(&image[..6000], false), Keeper::new(8), patient());
+    let ended = take_in(&bytes, options(), &mut Count::default()).unwrap_err();
+    assert_eq!(ended.failure, Failure::Cut);
+    assert!(
+        ended.why.contains("broke") && ended.why.contains("timed out"),
+        "{}",
+        ended.why
+    );
+}
+
+#[test]
+fn the_prologue_is_whole_with_the_frames() {
+    let image = small_image();
+    let prologue = 8 + 8 + 4 + 5184 + 8;
+    let seen = std::cell::RefCell::new(Vec::new());
+    let watch = |keeper: &Keeper, _silence| {
+        seen.borrow_mut().push((keeper.taken(), keeper.has_begun()));
+        Ok(())
+    };
+    let bytes = ImageBytes::new(Slow(&image, 1000, false), Keeper::new(8), Box::new(watch));
+    take_in(&bytes, options(), &mut Count::default()).unwrap();
+    drop(bytes);
+    let seen = seen.into_inner();
+    assert!(seen.iter().any(|(_, begun)| *begun));
+    assert!(
+        seen.iter().all(|(taken, begun)| *begun == (*taken >= prologue)),
+        "{seen:?}"
+    );
+}
+
+/// The list of a guest's unmapped pages comes at once, and may be longer than anything else between two items.
+#[test]
+fn a_list_of_unmapped_pages_is_as_long_as_the_guest_has_pages() {
+    const PAGES: u64 = 5 << 20;
+    let mut image = small_image();
+    let at = image.len() - (5168 + 128 + 4096) - 4;
+    assert_eq!(image[at..at + 4], [0; 4]);
+    let frames = PAGES.div_ceil(512);
+    image.splice(at..at + 4, {
+        let list = (2..PAGES).flat_map(u64::to_le_bytes);
+        ((PAGES - 2) as u32).to_le_bytes().into_iter().chain(list)
+    });
+    image[..8].copy_from_slice(&PAGES.to_le_bytes());
+    let list = 8 + 8 + 4 + 5184;
+    image.splice(list..list + 8, (1..=frames).flat_map(u64::to_le_bytes));
+    let options = LegacyOptions {
+        max_pages: PAGES,
+        ..options()
+    };
+    let bytes = ImageBytes::new(&image[..], Keeper::new(8), patient()).with_pages(PAGES);
+    let mut sink = Count::default();
+    take_in(&bytes, options, &mut sink).unwrap();
+    assert!(sink.finished);
+    // What is refused for its length has no hole either.
+    let bytes = ImageBytes::new(&image[..], Keeper::new(8), patient());
+    let ended = take_in(&bytes, options, &mut Count::default()).unwrap_err();
+    assert_eq!(ended.verdict, Verdict::Keep);
+    let mut rest = Vec::new();
+    bytes.rest(&mut rest, u64::MAX).unwrap();
+    assert!(rest.len() > 40 << 20 && image.ends_with(&rest));
+}
+
 #[test]
 fn endless_chunks_that_mean_nothing_are_cut_off() {
     let mut image = small_image();

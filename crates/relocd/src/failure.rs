@@ -95,9 +95,11 @@ pub fn spool(error: &SpoolError) -> Failure {
         SpoolError::NoRoom { .. } => ("spool-full", Some("make room there (xm spool list)")),
         SpoolError::Config(_) => ("config", None),
         SpoolError::Image(_) => ("image", None),
-        SpoolError::Io { .. } | SpoolError::InUse(_) | SpoolError::Foreign { .. } | SpoolError::Exists(_) => {
-            ("spool", None)
-        }
+        SpoolError::Io { .. }
+        | SpoolError::InUse(_)
+        | SpoolError::Foreign { .. }
+        | SpoolError::Remains { .. }
+        | SpoolError::Exists(_) => ("spool", None),
     };
     let failure = simple(kind, error.to_string());
     match next {

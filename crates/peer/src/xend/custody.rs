@@ -46,6 +46,8 @@ pub struct Keeper {
     /// Bytes that the sender can't have done without: see [`Keeper::new`].
     least: u64,
     taken: u64,
+    /// The image's prologue has been read.
+    begun: bool,
     whole: bool,
 }
 
@@ -56,6 +58,7 @@ impl Keeper {
         Keeper {
             least: memory_kib.saturating_mul(1024) / 4 * 3,
             taken: 0,
+            begun: false,
             whole: false,
         }
     }
@@ -68,6 +71,21 @@ impl Keeper {
     /// Bytes of the image that have been read.
     pub fn taken(&self) -> u64 {
         self.taken
+    }
+
+    /// The image's prologue is whole: size, kind and frames of the guest are known, pages follow.
+    pub fn begun(&mut self) {
+        self.begun = true;
+    }
+
+    /// Whether the prologue is whole.
+    pub fn has_begun(&self) -> bool {
+        self.begun
+    }
+
+    /// Whether the domain is so small that buffers hold it: its sender is never certain to own it. See [`IN_FLIGHT`].
+    pub fn fits_into_buffers(&self) -> bool {
+        self.least <= IN_FLIGHT
     }
 
     /// The image is whole, on disk, and synced.
@@ -129,7 +147,9 @@ mod tests {
     fn of_a_domain_that_fits_into_buffers_nothing_is_certain() {
         for memory in [0, 4096, 16 << 10] {
             assert_eq!(Keeper::new(memory).custody(), Custody::Unclear);
+            assert!(Keeper::new(memory).fits_into_buffers());
         }
+        assert!(!Keeper::new(64 << 10).fits_into_buffers());
         assert_eq!(Keeper::new(u64::MAX).custody(), Custody::Sender);
     }
 }

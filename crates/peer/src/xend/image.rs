@@ -9,6 +9,7 @@ use std::{
 use image::{
     ImageError, ImageSink, ImageSource, Item,
     legacy::{LegacyOptions, LegacySource},
+    record::RecordType,
 };
 
 use super::custody::{Custody, Failure, Keeper, Verdict};
@@ -26,7 +27,8 @@ const UNMAPPED: usize = 8;
 /// come, and how long nothing has come.
 pub type Watch<'a> = dyn FnMut(&Keeper, Duration) -> Result<(), (Failure, String)> + 'a;
 
-/// The bytes of an image, counted. The reader below must not block for long: `WouldBlock` and `TimedOut` are when the watch is asked.
+/// The bytes of an image, counted. The reader below must not block for long: `WouldBlock`, which is what Linux says of a read timeout, is when the watch
+/// is asked. `TimedOut` is a connection that the kernel has given up, and after which a read gives the end of the stream.
 pub struct ImageBytes<'a, R> {
     inner: RefCell<Inner<'a, R>>,
 }
@@ -126,8 +128,12 @@ impl<'a, R: Read> ImageBytes<'a, R> {
         Ok(written)
     }
 
-    fn passed(&self) {
-        self.inner.borrow_mut().recent.clear();
+    fn passed(&self, prologue_ends: bool) {
+        let mut inner = self.inner.borrow_mut();
+        inner.recent.clear();
+        if prologue_ends {
+            inner.keeper.begun();
+        }
     }
 
     /// What a failure to read or to write means.
@@ -167,9 +173,7 @@ impl<R: Read> Inner<'_, R> {
                     self.keeper.took(count);
                     return Ok(count);
                 }
-                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-                    silence = begun.elapsed();
-                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => silence = begun.elapsed(),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     let why = format!("the connection broke in the middle of the image: {error}");
@@ -207,8 +211,15 @@ pub fn take_in<R: Read>(bytes: &ImageBytes<'_, R>, options: LegacyOptions, sink:
     loop {
         let item = source.next().map_err(|error| bytes.ended(&error, false))?;
         let last = matches!(item, Item::Finish);
+        let frames = matches!(
+            item,
+            Item::Record {
+                kind: RecordType::X86_PV_P2M_FRAMES,
+                ..
+            }
+        );
         sink.put(item).map_err(|error| bytes.ended(&error, true))?;
-        bytes.passed();
+        bytes.passed(frames);
         if last {
             return Ok(());
         }

@@ -31,6 +31,19 @@ pub enum SpoolError {
         /// What is wrong with it.
         what: String,
     },
+    /// What came of an image that could not be read to its end, and may be all that there is of its domain.
+    #[error(
+        "spool {}: the remains of {}: {what}. That host may have given up its own copy: never delete this before you know that the domain runs elsewhere",
+        path.display(), whose(domain.as_ref())
+    )]
+    Remains {
+        /// The file.
+        path: PathBuf,
+        /// What is in it.
+        what: &'static str,
+        /// The domain's name, and who sent it; `None` if there is no record of it.
+        domain: Option<(String, String)>,
+    },
     /// Not enough room for an image.
     #[error("spool {}: not enough room: {needed} bytes needed, {free} free", directory.display())]
     NoRoom {
@@ -73,6 +86,13 @@ impl From<SpoolError> for ToolstackError {
             SpoolError::Config(what) => ToolstackError::Config(what),
             other => ToolstackError::Failed(other.to_string()),
         }
+    }
+}
+
+fn whose(domain: Option<&(String, String)>) -> String {
+    match domain {
+        Some((name, peer)) => format!("domain '{name}' from {peer}"),
+        None => "a domain whose record is gone".to_owned(),
     }
 }
 

@@ -8,6 +8,9 @@
 //!
 //! STEM.part        an image on its way           STEM.arriving    its record
 //! STEM.new         a record being rewritten      STEM.deleting    the record of an entry that is being deleted
+//!
+//! ID.broken        what came of an image that could not be read to its end, and may be the only copy of its domain: up to there
+//! ID.rest          and what came behind that    STEM.remains     the record of both
 //! ```
 //!
 //! An entry is there from the moment that `STEM.sxp` is, which is renamed into place once image and record are on disk; a start that finds it beside
@@ -22,6 +25,7 @@ mod files;
 mod held;
 mod reader;
 mod record;
+mod remains;
 mod stack;
 mod sweep;
 mod writer;
@@ -192,6 +196,11 @@ impl Spool {
     /// [`SpoolError::Io`] if the directory itself can't be read.
     pub fn list(&self) -> Result<(Vec<Entry>, Vec<SpoolError>), SpoolError> {
         let _names = lock(&self.inner.names);
+        self.read_all()
+    }
+
+    /// As [`Spool::list`], by someone who sees to it that no names change meanwhile.
+    fn read_all(&self) -> Result<(Vec<Entry>, Vec<SpoolError>), SpoolError> {
         let (mut entries, mut faults) = (Vec::new(), Vec::new());
         for path in self.paths()? {
             match self.look_at(&path) {
@@ -223,13 +232,7 @@ impl Spool {
         let Some((id, extension)) = parse(path) else {
             return match path.file_name() {
                 Some(name) if name == "lock" || name == INCOMING => Ok(None),
-                _ if path
-                    .extension()
-                    .is_some_and(|extension| extension == "broken" || extension == "rest") =>
-                {
-                    Err(foreign("a part of an image that could not be read to its end"))
-                }
-                _ => Err(foreign("not a file of the spool's")),
+                _ => Err(remains::look_at(path).unwrap_or_else(|| foreign("not a file of the spool's"))),
             };
         };
         match extension {
@@ -238,6 +241,9 @@ impl Spool {
             "arriving" | "part" if !self.books().writing.contains_key(&id) => {
                 Err(foreign("an image on its way that nobody writes any more"))
             }
+            remains::RECORD if !remains::are_there(path, id) => Err(foreign(
+                "the record of an image that could not be read to its end, and is gone",
+            )),
             _ => Ok(None),
         }
     }
@@ -283,18 +289,23 @@ impl Spool {
     /// # Errors
     /// [`SpoolError::Busy`]; [`SpoolError::NotFound`] if it has gone.
     pub fn hold(&self, id: Uuid) -> Result<Held, SpoolError> {
-        let (entries, _) = self.list()?;
-        let found = entries.into_iter().find(|entry| entry.id == id);
-        let entry = found.ok_or_else(|| SpoolError::NotFound(id.to_string()))?;
-        if !self.books().held.insert(id) {
-            return Err(SpoolError::Busy(entry.name));
-        }
-        let held = Held::new(self, entry);
-        // Whoever had it may have deleted it just now.
-        if self.path(held.entry(), "sxp").exists() {
-            Ok(held)
-        } else {
-            Err(SpoolError::NotFound(id.to_string()))
+        // Nothing becomes an entry, or ceases to be one, meanwhile.
+        let _names = lock(&self.inner.names);
+        // First held, then read: whoever had it may have written its record anew, or deleted it, just now.
+        let is_free = self.books().held.insert(id);
+        let found = self.read_all().and_then(|(entries, _)| {
+            let found = entries.into_iter().find(|entry| entry.id == id);
+            found.ok_or_else(|| SpoolError::NotFound(id.to_string()))
+        });
+        match found {
+            Ok(entry) if is_free => Ok(Held::new(self, entry)),
+            Ok(entry) => Err(SpoolError::Busy(entry.name)),
+            Err(error) => {
+                if is_free {
+                    self.books().held.remove(&id);
+                }
+                Err(error)
+            }
         }
     }
 
@@ -363,7 +374,7 @@ fn parse(path: &Path) -> Option<(Uuid, &str)> {
     let extension = path.extension()?.to_str()?;
     let (_, id) = path.file_stem()?.to_str()?.rsplit_once('.')?;
     let parsed = Uuid::try_parse(id).ok().filter(|parsed| parsed.to_string() == id)?;
-    let known = ["save", "sxp", "part", "arriving", "new", "deleting"];
+    let known = ["save", "sxp", "part", "arriving", "new", "deleting", remains::RECORD];
     known.contains(&extension).then_some((parsed, extension))
 }
 

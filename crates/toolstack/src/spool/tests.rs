@@ -156,6 +156,120 @@ fn one_that_is_held_is_nobody_elses() {
     spool.delete(&entry).unwrap();
 }
 
+/// Whoever holds an entry has its record as it is, also if someone else has just written it anew.
+#[test]
+fn what_is_held_is_as_the_one_before_left_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let spool = Spool::open(directory.path()).unwrap();
+    let config = config("web");
+    let id = keep(&spool, &incoming(&config, Purpose::Relocation)).unwrap().id;
+    let count = || {
+        let mut counted = 0;
+        while counted < 100 {
+            let Ok(mut held) = spool.hold(id) else { continue };
+            let reason = held.entry().reason.as_deref();
+            let before: u32 = reason.and_then(|reason| reason.parse().ok()).unwrap_or(0);
+            held.set(EntryState::Kept, None, Some((before + 1).to_string()))
+                .unwrap();
+            counted += 1;
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(count);
+        }
+    });
+    assert_eq!(spool.find("web").unwrap().reason.as_deref(), Some("300"));
+    // What is not there is not held by asking for it.
+    let none = Uuid::new_v4();
+    assert!(matches!(spool.hold(none), Err(SpoolError::NotFound(_))));
+    assert!(!spool.books().held.contains(&none));
+}
+
+/// The sender may have given up its copy: what the disk does not take now it may take later.
+#[test]
+fn a_disk_that_takes_nothing_is_waited_for() {
+    for errno in [Errno::ENOSPC, Errno::EDQUOT, Errno::EIO] {
+        let directory = tempfile::tempdir().unwrap();
+        let spool = Spool::open(directory.path()).unwrap();
+        let config = config("web");
+        let mut writer = spool.begin(&incoming(&config, Purpose::SafetyCopy)).unwrap();
+        writer.patience().store(true, Ordering::Relaxed);
+        // What is gathered goes out in one write, with the last item.
+        arm(Some((1, errno, After::Well)));
+        put(&mut writer).unwrap();
+        assert!(arm(None));
+        let held = writer.finish().unwrap();
+        assert_eq!(pages(&mut held.open_image().unwrap()), PAGES);
+        // While the sender has its own, it is refused.
+        let config = self::config("db");
+        let mut writer = spool.begin(&incoming(&config, Purpose::SafetyCopy)).unwrap();
+        arm(Some((1, errno, After::Well)));
+        assert!(put(&mut writer).is_err());
+        assert!(arm(None));
+    }
+}
+
+/// What came of an image, perhaps the only copy, survives whatever fails from the decision on to keep it.
+#[test]
+fn what_can_not_be_read_to_its_end_is_not_lost() {
+    for (errno, after) in [
+        (Errno::ENOSPC, After::Well),
+        (Errno::ENOSPC, After::Fails),
+        (Errno::EIO, After::Fails),
+        (Errno::EIO, After::Crash),
+    ] {
+        for nth in 1.. {
+            let directory = tempfile::tempdir().unwrap();
+            let place = directory.path().join(INCOMING).join("place");
+            let spool = Spool::open(&place).unwrap();
+            let config = config("web");
+            let mut writer = spool.begin(&incoming(&config, Purpose::SafetyCopy)).unwrap();
+            writer
+                .put(Item::Start(DomainHeader {
+                    version: 2,
+                    guest: DomainHeader::PV,
+                    xen_major: 4,
+                    xen_minor: 4,
+                }))
+                .unwrap();
+            let broken = directory.path().join(format!("{}.broken", writer.id()));
+            let rest = broken.with_extension("rest");
+            arm(Some((nth, errno, after)));
+            let salvaged = writer.salvage(&broken);
+            drop(spool);
+            let struck = arm(None);
+            // The first step is the one that gives it its name. Nothing is to be said for a crash before that.
+            if nth > 1 {
+                assert!(broken.exists(), "step {nth}: {salvaged:?}");
+            } else if after != After::Crash {
+                drop(Spool::open(&place).unwrap());
+                let part = names(&place).into_iter().any(|name| name.ends_with(".part"));
+                assert!(part, "{:?}", names(&place));
+            }
+            if !struck {
+                salvaged.unwrap();
+                fs::write(&rest, "x").unwrap();
+                let spool = Spool::open(directory.path()).unwrap();
+                let faults = spool.list().unwrap().1;
+                assert_eq!(faults.len(), 2, "{faults:?}");
+                for fault in faults {
+                    let said = fault.to_string();
+                    assert!(matches!(fault, SpoolError::Remains { .. }), "{said}");
+                    for words in ["domain 'web' from 10.0.0.1:8002", "never delete", "runs elsewhere"] {
+                        assert!(said.contains(words), "{said}");
+                    }
+                }
+                fs::remove_file(&broken).unwrap();
+                fs::remove_file(&rest).unwrap();
+                let faults = spool.list().unwrap().1;
+                assert!(matches!(faults[..], [SpoolError::Foreign { .. }]), "{faults:?}");
+                break;
+            }
+        }
+    }
+}
+
 #[test]
 fn what_was_not_finished_is_not_there() {
     let directory = tempfile::tempdir().unwrap();

@@ -18,8 +18,11 @@ use image::{
     save::{SaveHeader, SaveImage},
     v2::V2Writer,
 };
+use nix::errno::Errno;
 
-use super::{Entry, EntryState, Held, Incoming, Purpose, Spool, SpoolError, Writing, envelope, files, io_error, lock};
+use super::{
+    Entry, EntryState, Held, Incoming, Purpose, Spool, SpoolError, Writing, envelope, files, io_error, lock, remains,
+};
 
 /// Bytes that are gathered; a batch of pages is larger and passes by.
 const BUFFER: usize = 1 << 20;
@@ -140,27 +143,37 @@ impl SpoolWriter {
         self.image.written()
     }
 
-    /// From here on a full disk is waited for, as nobody else may have the domain: whoever sends feels that as a slow reader. To be set to `true`, from any thread.
+    /// From here on a disk that is full, or fails, is waited for, as nobody else may have the domain: whoever sends feels that as a slow reader. To be set to `true`, from any thread.
     pub fn patience(&mut self) -> Arc<AtomicBool> {
         Arc::clone(&self.image.get_mut().get_ref().patient)
     }
 
     /// An image that does not come to its end, and may be the only copy all the same: what has come of it is moved to a file of its own, in the same file
-    /// system, and synced. It is no entry, and never becomes one.
+    /// system, its record beside it, and synced. It is no entry, and never becomes one.
     ///
     /// # Errors
     /// [`SpoolError::Io`].
     pub fn salvage(mut self, to: &std::path::Path) -> Result<(), SpoolError> {
-        let part = self.spool.path(&self.entry, "part");
+        let [part, arriving] = ["part", "arriving"].map(|extension| self.spool.path(&self.entry, extension));
         let failed = || io_error(&part, "keeping what came of the image");
         // Whatever fails now, and whenever this process ends: what there is of it is not removed.
         self.stays = true;
-        files::rename(&part, to).map_err(failed())?;
+        let moved = files::rename(&part, to);
+        let record = to.with_file_name(format!("{}.{}", self.entry.stem(), remains::RECORD));
+        if let Err(error) = files::rename(&arriving, &record) {
+            tracing::error!(%error, path = %record.display(), "the record can't be kept beside what came of the image of domain '{}'", self.entry.name);
+        }
+        moved.map_err(failed())?;
+        // The names are on disk before what may take its time: a start must not find the old ones.
+        let directories = [to.parent(), Some(self.spool.directory())];
+        let named = directories.into_iter().flatten().try_for_each(files::sync_directory);
         let flushed = self.image.get_mut().flush();
         let file = self.image.get_mut().get_mut();
+        // What could not be written now is not waited for once more when this is dropped.
+        file.patient.store(false, Ordering::Relaxed);
         let ended = file.end_of_stretches();
         let synced = files::sync(&file.file);
-        flushed.and(ended).and(synced).map_err(failed())
+        flushed.and(ended).and(synced).and(named).map_err(failed())
     }
 
     /// After the last item: the image becomes an entry, [`EntryState::Complete`] until the [`Held`] is used or dropped. On disk when this returns.
@@ -215,7 +228,7 @@ impl Drop for SpoolWriter {
     fn drop(&mut self) {
         let only_copy = self.complete && self.entry.purpose == Purpose::SafetyCopy;
         if self.stays {
-            // Under its new name, or, if it could not get that, here.
+            // Under its new name, or, if it could not get that, here: with its record the next start would remove it.
             files::remove(&self.spool.path(&self.entry, "arriving"));
         } else if self.finished || only_copy {
             if !self.finished {
@@ -260,23 +273,23 @@ impl Counted {
         })
     }
 
-    /// Writes; waits for a disk that is full, if that is better than to give up.
+    /// Writes; waits for a disk that is full, or fails, if that is better than to give up.
     fn write_patiently(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut since = None;
         loop {
             let error = match files::write(&mut self.file, bytes) {
-                Err(error) if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
-                    error
-                }
+                Err(error) if may_pass(&error) => error,
                 written => return written,
             };
             let begun = *since.get_or_insert_with(|| {
                 if self.patient.load(Ordering::Relaxed) {
-                    tracing::error!(%error, "the disk is full, and there may be no other copy of the domain: waiting for room, {} s at most", PATIENCE.as_secs());
+                    tracing::error!(%error, "the disk takes nothing, and there may be no other copy of the domain: waiting for room, {} s at most", PATIENCE.as_secs());
                 }
                 Instant::now()
             });
             if !self.patient.load(Ordering::Relaxed) || begun.elapsed() > PATIENCE {
+                // Who tries again has waited already.
+                self.patient.store(false, Ordering::Relaxed);
                 return Err(error);
             }
             thread::sleep(Duration::from_secs(1));
@@ -293,6 +306,12 @@ impl Counted {
             .join()
             .unwrap_or_else(|_| Err(io::Error::other("the thread that syncs the image has failed")))
     }
+}
+
+/// Whether an operator, or the storage below, may put an end to a disk's error.
+fn may_pass(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        || error.raw_os_error() == Some(Errno::EIO as i32)
 }
 
 impl Write for Counted {

@@ -21,6 +21,12 @@ fn place(spool: &Path, id: Uuid) -> PathBuf {
 /// Bytes behind what could not be understood that are kept, beside as many as the image had up to there.
 const REST: u64 = 1 << 30;
 
+/// Bytes that these must leave free: the journal, and what others on this disk write, come first.
+const FLOOR: u64 = 64 << 20;
+
+/// Bytes between two looks at what is free.
+const LOOK: u64 = 8 << 20;
+
 /// Makes the place, and locks it.
 ///
 /// # Errors
@@ -95,6 +101,19 @@ pub(super) fn adopt(spool: &Path, id: Uuid) -> io::Result<bool> {
     Ok(!records.is_empty())
 }
 
+/// What [`salvage`] could not give its name. Nothing else leaves a part without its record.
+fn rescue(spool: &Path, id: Uuid) -> io::Result<()> {
+    for file in fs::read_dir(place(spool, id))? {
+        let path = file?.path();
+        let is_part = path.extension().is_some_and(|extension| extension == "part");
+        if is_part && !path.with_extension("arriving").exists() {
+            fs::rename(&path, spool.join(format!("{id}.broken")))?;
+            File::open(spool)?.sync_all()?;
+        }
+    }
+    Ok(())
+}
+
 /// Removes a place with nothing in it. One that has something stays for the next start.
 pub(super) fn leave(spool: &Path, id: Uuid) {
     let place = place(spool, id);
@@ -110,25 +129,32 @@ pub(super) fn leave(spool: &Path, id: Uuid) {
 }
 
 /// What could not be read to its end, and may be the only copy: the image up to there as `ID.broken`, and everything behind that as it comes, as `ID.rest`.
+/// `place`: where it was on its way.
 ///
 /// # Errors
 /// If it can't be kept.
 pub(super) fn salvage<R: Read>(
     spool: &Path,
-    id: Uuid,
+    place: &Spool,
     domain: &str,
     writer: SpoolWriter,
     bytes: &ImageBytes<'_, R>,
 ) -> Result<String, String> {
+    let id = writer.id();
     let [broken, rest] = ["broken", "rest"].map(|extension| spool.join(format!("{id}.{extension}")));
     let most = writer.written().saturating_add(REST);
     // The image gets its name first: from then on nothing removes it, whatever becomes of the rest.
     let image = writer.salvage(&broken).map_err(|error| error.to_string());
     let write = || -> io::Result<u64> {
-        let mut file = create(&rest)?;
+        let mut file = Floored {
+            file: create(&rest)?,
+            room: || place.room().map_err(io::Error::other),
+            next: 0,
+            written: 0,
+        };
         let written = bytes.rest(&mut file, most)?;
         file.flush()?;
-        file.sync_all()?;
+        file.file.sync_all()?;
         Ok(written)
     };
     let written = write().map_err(|error| format!("{}: {error}", rest.display()));
@@ -142,6 +168,36 @@ pub(super) fn salvage<R: Read>(
         broken.display(),
         rest.display()
     ))
+}
+
+/// A file that is not written on when the disk is about to be full.
+struct Floored<F> {
+    file: File,
+    /// Bytes that are free.
+    room: F,
+    /// Bytes written after which to look again.
+    next: u64,
+    written: u64,
+}
+
+impl<F: FnMut() -> io::Result<u64>> Write for Floored<F> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.written >= self.next {
+            let free = (self.room)()?;
+            if free < FLOOR + LOOK {
+                let why = format!("{free} bytes are free, and {FLOOR} are left to others: the rest is cut off here");
+                return Err(io::Error::new(io::ErrorKind::StorageFull, why));
+            }
+            self.next = self.written + LOOK;
+        }
+        let count = self.file.write(bytes)?;
+        self.written += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }
 
 fn create(path: &Path) -> io::Result<File> {
@@ -179,8 +235,15 @@ pub fn look(spool: &Path, id: Uuid) -> Result<Found, SpoolError> {
                 what: "moving the image to the others",
                 source,
             });
+            let moved = adopted.and_then(|found| {
+                rescue(spool, id).map(|()| found).map_err(|source| SpoolError::Io {
+                    path: place.clone(),
+                    what: "moving what came of the image",
+                    source,
+                })
+            });
             drop(opened);
-            adopted
+            moved
         });
         match tidied {
             Err(SpoolError::InUse(_)) => return Ok(Found::Receiving),
@@ -226,4 +289,40 @@ pub(super) fn prepare(spool: &Path) -> io::Result<()> {
         .recursive(true)
         .mode(0o700)
         .create(spool.join(INCOMING))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rest_leaves_room_to_others() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("rest");
+        let mut free = FLOOR + 3 * LOOK;
+        let mut file = Floored {
+            file: create(&path).unwrap(),
+            room: || {
+                free -= LOOK;
+                Ok(free)
+            },
+            next: 0,
+            written: 0,
+        };
+        let error = io::copy(&mut io::repeat(1), &mut file).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        assert_eq!(fs::metadata(&path).unwrap().len(), 2 * LOOK);
+    }
+
+    #[test]
+    fn what_could_not_be_given_its_name_gets_it_later() {
+        let directory = tempfile::tempdir().unwrap();
+        let (spool, id) = (directory.path(), Uuid::new_v4());
+        drop(take(spool, id).unwrap());
+        fs::write(place(spool, id).join(format!("web.{id}.part")), "memory").unwrap();
+        assert_eq!(look(spool, id).unwrap(), Found::Broken);
+        assert_eq!(fs::read(spool.join(format!("{id}.broken"))).unwrap(), b"memory");
+        assert!(!spool.join(INCOMING).exists());
+        assert_eq!(look(spool, id).unwrap(), Found::Broken);
+    }
 }

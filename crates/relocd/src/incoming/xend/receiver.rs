@@ -39,6 +39,9 @@ const TICK: Duration = Duration::from_millis(250);
 /// How long to wait for bytes that may be the only copy: longer than Linux goes on sending them again (tcp_retries2, about 15 minutes).
 const LAST_RESORT: Duration = Duration::from_secs(16 * 60);
 
+/// How long the image of a domain may take that buffers hold: a 22 MiB one through 100 kbit/s.
+const SMALL: Duration = Duration::from_secs(3600);
+
 /// How long a sender may take to close behind a whole image: before 4.1 it waits for its devices to go, 100 s at most.
 const CLOSE: Duration = Duration::from_secs(120);
 
@@ -130,10 +133,11 @@ fn receive(mut connection: TcpStream, daemon: &mut Daemon, mut orders: BufReader
     let mut progress = progress(daemon);
     let idle = Duration::from_millis(job.idle_ms);
     let patience = writer.patience();
+    let begun = Instant::now();
     let watch = move |keeper: &Keeper, silence| {
         progress(keeper.taken());
         patience.store(keeper.custody() != Custody::Sender, Ordering::Relaxed);
-        watch(keeper.custody(), silence, idle, &cancel)
+        watch(keeper, silence, begun.elapsed(), idle, cancel.get())
     };
     let bytes = ImageBytes::new(fault::reads(&socket), Keeper::new(config.memory_kib), Box::new(watch));
     let bytes = bytes.with_pages(job.max_pages);
@@ -154,21 +158,33 @@ fn receive(mut connection: TcpStream, daemon: &mut Daemon, mut orders: BufReader
     said
 }
 
-/// Whether to go on: as long as the sender owns its domain it may be refused, later only a silence counts.
+/// Whether to go on: as long as the sender owns its domain it may be refused, later only a silence counts. `since`: how long the image has been coming.
 fn watch(
-    custody: Custody,
+    keeper: &Keeper,
     silence: Duration,
+    since: Duration,
     idle: Duration,
-    cancel: &OnceLock<String>,
+    cancel: Option<&String>,
 ) -> Result<(), (Failure, String)> {
-    let limit = match custody {
+    let limit = match keeper.custody() {
         Custody::Sender => {
-            if let Some(reason) = cancel.get() {
+            if let Some(reason) = cancel {
                 return Err((Failure::OurSide, reason.clone()));
             }
             idle
         }
-        Custody::Unclear => LAST_RESORT.max(idle),
+        Custody::Unclear => {
+            // Nothing that has come is worth keeping: no guest can be made of it.
+            if let (Some(reason), false) = (cancel, keeper.has_begun()) {
+                return Err((Failure::Silence, reason.clone()));
+            }
+            // A sender may say so little of its domain that nothing is ever certain: its place is not its own for ever.
+            if keeper.fits_into_buffers() && since > SMALL {
+                let why = format!("the image of a small domain is not whole after {} s", since.as_secs());
+                return Err((Failure::Silence, why));
+            }
+            LAST_RESORT.max(idle)
+        }
         Custody::Here => CLOSE,
     };
     if silence > limit {
@@ -226,7 +242,7 @@ fn take_in<R: io::Read>(bytes: &ImageBytes<'_, R>, spool: Spool, mut writer: Spo
     match ended.verdict {
         Verdict::Refuse => Said::Refused(ended.why),
         Verdict::Discard => Said::Discarded(ended.why),
-        Verdict::Keep => match place::salvage(&job.spool, job.id, &job.domain, writer, bytes) {
+        Verdict::Keep => match place::salvage(&job.spool, &spool, &job.domain, writer, bytes) {
             Ok(found) => Said::Broken(format!(
                 "{}; the sender may have given up its copy by then, so all that came is kept: {found}",
                 ended.why
@@ -312,5 +328,43 @@ fn progress(daemon: &Daemon) -> impl FnMut(u64) + use<> {
                 line = None;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const IDLE: Duration = Duration::from_secs(30);
+
+    fn asked(keeper: &Keeper, silence: u64, since: u64, cancel: bool) -> Option<Failure> {
+        let reason = cancel.then(|| "stop".to_owned());
+        let seconds = Duration::from_secs;
+        let answer = watch(keeper, seconds(silence), seconds(since), IDLE, reason.as_ref());
+        answer.err().map(|(failure, _)| failure)
+    }
+
+    #[test]
+    fn a_large_domain_is_its_senders_until_the_end_is_near() {
+        let mut keeper = Keeper::new(256 << 10);
+        assert_eq!(asked(&keeper, 30, 1 << 20, false), None);
+        assert_eq!(asked(&keeper, 31, 31, false), Some(Failure::Silence));
+        keeper.begun();
+        assert_eq!(asked(&keeper, 0, 0, true), Some(Failure::OurSide));
+        keeper.took(200 << 20);
+        assert_eq!(asked(&keeper, 900, 1 << 20, true), None);
+        assert_eq!(asked(&keeper, 961, 961, false), Some(Failure::Silence));
+    }
+
+    #[test]
+    fn a_small_domain_does_not_hold_its_place_for_ever() {
+        let mut keeper = Keeper::new(8 << 10);
+        assert_eq!(asked(&keeper, 900, 3600, false), None);
+        assert_eq!(asked(&keeper, 0, 3601, false), Some(Failure::Silence));
+        // Without a prologue it can be stopped, and nothing of it is kept.
+        assert_eq!(asked(&keeper, 0, 0, true), Some(Failure::Silence));
+        assert_eq!(keeper.failed(Failure::Silence), Verdict::Refuse);
+        keeper.begun();
+        assert_eq!(asked(&keeper, 0, 0, true), None);
     }
 }
