@@ -34,6 +34,8 @@ pub fn main(key: &Path, certificate: &Path, handshake_ms: u64) -> ExitCode {
         }
         // What is on its way through here is lost if this host fails: as little as may be.
         socket2::SockRef::from(&outer).set_recv_buffer_size(RECEIVE_BUFFER)?;
+        // A silent network is no end: the sender may have given up its copy already. How long to wait is the receiver's to say.
+        socket2::SockRef::from(&outer).set_keepalive(false)?;
         socket2::SockRef::from(&inner).set_send_buffer_size(PENDING)?;
         let identity = Identity {
             key: key.to_owned(),

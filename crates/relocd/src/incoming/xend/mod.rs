@@ -196,6 +196,7 @@ async fn take_in(host: &Arc<Host>, conversation: Conversation, admitted: Admitte
         keep: if admitted.stays { ARRIVED } else { NOT_RUN }.to_owned(),
         log_file: host.config().log_file.clone(),
     };
+    let (spool, id) = (job.spool.clone(), job.id);
     let started = match conversation.into_blocking(host.limits().idle) {
         Ok(stream) => blocking(move || start(stream, &job)).await,
         Err(error) => Err(error),
@@ -203,9 +204,13 @@ async fn take_in(host: &Arc<Host>, conversation: Conversation, admitted: Admitte
     let said = match started {
         Ok(line) => follow(line, &relocation).await,
         // The connection has been dropped, and reset by that.
-        Err(error) => Some(Said::Refused(format!(
-            "the receiving process could not be started: {error}"
-        ))),
+        Err(error) => {
+            // Without an order the receiver keeps nothing; the directory made for it goes.
+            blocking(move || place::leave(&spool, id)).await;
+            Some(Said::Refused(format!(
+                "the receiving process could not be started: {error}"
+            )))
+        }
     };
     let to_start = conclude(host, &relocation, admitted.entry, said, !admitted.stays).await;
     drop(admitted.booked);
