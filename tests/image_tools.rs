@@ -126,6 +126,7 @@ fn every_variant_is_shown_verified_and_converted() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("web.save");
     let path = file.to_str().unwrap();
+    let old = directory.path().join("web.xend");
     for variant in all_variants() {
         let name = variant.name;
         let bytes = xend(&variant.image);
@@ -156,6 +157,12 @@ fn every_variant_is_shown_verified_and_converted() {
         let made = fs::read(&file).unwrap();
         let (stream, config) = behind_header(&made);
         assert!(stream == variant.image.today(), "{name}: another stream");
+        // From a file, whose pages the program need not read; to a file, and to a pipe.
+        fs::write(&old, &bytes).unwrap();
+        succeeds(&["convert", "--force", old.to_str().unwrap(), path], b"");
+        assert!(fs::read(&file).unwrap() == made, "{name}: another file");
+        let piped = succeeds(&["convert", old.to_str().unwrap(), "-"], b"");
+        assert!(piped.stdout == made, "{name}: another file through a pipe");
         assert!(String::from_utf8_lossy(config).contains("name = \"web\""), "{name}");
         succeeds(&["verify", path], b"");
         let again = json(&succeeds(&["show", "--json", path], b""));
@@ -163,7 +170,7 @@ fn every_variant_is_shown_verified_and_converted() {
         assert_eq!(again["config"]["language"], "xl-cfg", "{name}");
     }
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
-    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2);
 }
 
 #[test]

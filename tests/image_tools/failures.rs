@@ -98,23 +98,31 @@ fn what_can_not_be_written() {
     fs::write(path("bad.cfg"), "name = \"a\0b\"").unwrap();
     assert!(convert(&["--config", &path("bad.cfg"), &path("out")]).contains("a zero byte"));
 
-    // Half an image: nothing, and what was there stays.
+    // Half an image: nothing, and what was there stays. From a stream and from a file.
     let half = &bytes[..bytes.len() / 2];
+    let file = path("web.xend");
+    fs::write(&file, half).unwrap();
     for out in [path("there"), path("new")] {
-        let said = fails(&["convert", "--force", "-", &out], half);
-        let last = said.lines().last().unwrap();
-        assert!(last.starts_with("relocd image: standard input: at byte "), "{said}");
-        assert!(last.contains(&format!("{}", half.len())), "{said}");
+        for (input, name, bytes) in [("-", "standard input", half), (&file, &file, b"")] {
+            let said = fails(&["convert", "--force", input, &out], bytes);
+            let last = said.lines().last().unwrap();
+            assert!(
+                last.starts_with(&format!("relocd image: {name}: at byte {}: ", half.len())),
+                "{said}"
+            );
+        }
     }
     // More than an image.
     let more = [&bytes[..], b"more"].concat();
-    assert!(fails(&["convert", "-", &path("new")], &more).contains("the image ends here, and the file goes on"));
+    fs::write(&file, &more).unwrap();
+    for (input, bytes) in [("-", &more[..]), (&file, b"")] {
+        assert!(fails(&["convert", input, &path("new")], bytes).contains("the image ends here, and the file goes on"));
+    }
     assert_eq!(fs::read_to_string(path("there")).unwrap(), "precious");
-    assert_eq!(names(directory.path()), ["bad.cfg", "there"]);
+    assert_eq!(names(directory.path()), ["bad.cfg", "there", "web.xend"]);
 
     // A full disk.
     let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let file = path("web.xend");
     fs::write(&file, &bytes).unwrap();
     let output = tool(&["convert", &file, "-"]).stdout(full).output().unwrap();
     assert_eq!(output.status.code(), Some(1));

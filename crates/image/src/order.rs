@@ -1,6 +1,6 @@
 //! The order in which items may come.
 
-use crate::{DomainHeader, ImageError, Item, record::RecordType};
+use crate::{DomainHeader, ImageError, Item, PAGE_SIZE, PageEntry, page::data_pages, record::RecordType};
 
 /// Checks that items come in the order that an image has: used by everything that writes or reads one.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +36,9 @@ impl OrderCheck {
     /// # Errors
     /// [`ImageError::Order`] if it can't follow the one before, or is not well-formed.
     pub fn check(&mut self, item: &Item<'_>) -> Result<(), ImageError> {
+        if let Item::Pages(batch) = item {
+            return self.check_pages(batch.entries, batch.data.len());
+        }
         self.stage = match (self.stage, item) {
             (Stage::Nothing, Item::Start(header)) => {
                 check_header(header)?;
@@ -60,19 +63,6 @@ impl OrderCheck {
                 },
             ) => Stage::Image { static_data: false },
             (stage @ Stage::Image { .. }, Item::Record { .. }) => stage,
-            (Stage::Image { static_data: true }, Item::Pages(_)) => {
-                return Err(ImageError::Order(
-                    "pages before STATIC_DATA_END in an image of version 3".to_owned(),
-                ));
-            }
-            (stage @ Stage::Image { .. }, Item::Pages(batch)) => {
-                if batch.entries.is_empty() || batch.data.len() != batch.data_pages() * crate::PAGE_SIZE {
-                    return Err(ImageError::Order(
-                        "a batch whose data does not fit its pages".to_owned(),
-                    ));
-                }
-                stage
-            }
             (Stage::Image { .. }, Item::End) => Stage::After,
             (Stage::After, Item::Libxl { kind: 0 | 1, .. }) => {
                 return Err(ImageError::Order(
@@ -86,6 +76,22 @@ impl OrderCheck {
             }
         };
         Ok(())
+    }
+
+    /// Takes pages in whose data, of this length in bytes, are somewhere else.
+    ///
+    /// # Errors
+    /// [`ImageError::Order`] as for [`check`](OrderCheck::check).
+    pub fn check_pages(&mut self, entries: &[PageEntry], data: usize) -> Result<(), ImageError> {
+        let what = match self.stage {
+            Stage::Image { static_data: true } => "pages before STATIC_DATA_END in an image of version 3".to_owned(),
+            Stage::Image { .. } if entries.is_empty() || data != data_pages(entries) * PAGE_SIZE => {
+                "a batch whose data does not fit its pages".to_owned()
+            }
+            Stage::Image { .. } => return Ok(()),
+            stage => format!("pages {}", place(stage)),
+        };
+        Err(ImageError::Order(what))
     }
 }
 

@@ -85,9 +85,12 @@ impl<'a> PageBatch<'a> {
 
     /// Entries that have data.
     pub fn data_pages(&self) -> usize {
-        self.entries
-            .iter()
-            .filter(|entry| entry.content == PageContent::Data)
-            .count()
+        data_pages(self.entries)
     }
+}
+
+/// Entries that have data.
+pub(crate) fn data_pages(entries: &[PageEntry]) -> usize {
+    let with_data = entries.iter().filter(|entry| entry.content == PageContent::Data);
+    with_data.count()
 }

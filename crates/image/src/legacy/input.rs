@@ -1,8 +1,11 @@
 //! The bytes of an image as they come.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 
 use crate::ImageError;
+
+/// What fails when bytes are let through: it may have been the way in or the way out.
+const COPYING: &str = "copying the image's pages";
 
 /// Width of the saving toolstack's `unsigned long`, and of everything that is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +92,19 @@ impl<R: Read> Input<R> {
     pub(super) fn exact(&mut self, out: &mut [u8], what: &str) -> Result<(), ImageError> {
         let length = out.len();
         if self.up_to(out)? == length {
+            return Ok(());
+        }
+        Err(self.wrong(format!("the image ends here, in the middle of {what}")))
+    }
+
+    /// Lets `length` bytes through to `out`; between two files the system copies them by itself. `what` as for [`Input::exact`].
+    pub(super) fn copy<W: Write>(&mut self, length: usize, out: &mut W, what: &str) -> Result<(), ImageError> {
+        let length = length as u64;
+        let mut copied = io::copy(&mut self.back.as_slice().take(length), out).map_err(ImageError::io(COPYING))?;
+        self.back.drain(..copied as usize);
+        copied += io::copy(&mut self.inner.by_ref().take(length - copied), out).map_err(ImageError::io(COPYING))?;
+        self.offset += copied;
+        if copied == length {
             return Ok(());
         }
         Err(self.wrong(format!("the image ends here, in the middle of {what}")))
@@ -184,12 +200,32 @@ mod tests {
     }
 
     #[test]
+    fn bytes_that_are_let_through_are_counted() {
+        let mut input = Input::new(&b"abcdef"[..]);
+        input.array::<1>("x").unwrap();
+        input.unread(b"a");
+        let mut out = Vec::new();
+        input.copy(4, &mut out, "x").unwrap();
+        assert_eq!((&out[..], input.offset()), (&b"abcd"[..], 4));
+        let error = input.copy(4, &mut out, "something").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "image at byte 6: the image ends here, in the middle of something"
+        );
+    }
+
+    #[test]
     fn bytes_that_are_taken_back_come_again() {
         let mut input = Input::new(&b"abcdef"[..]);
         assert_eq!(&input.array::<4>("x").unwrap(), b"abcd");
         input.unread(b"cd");
         assert_eq!(input.offset(), 2);
         assert_eq!(&input.array::<3>("x").unwrap(), b"cde");
+        input.unread(b"de");
+        let mut through = Vec::new();
+        input.copy(1, &mut through, "x").unwrap();
+        input.copy(1, &mut through, "x").unwrap();
+        assert_eq!((through, input.offset()), (b"de".to_vec(), 5));
         let mut rest = Vec::new();
         input.append_rest(10, &mut rest, "x").unwrap();
         assert_eq!((rest, input.offset()), (b"f".to_vec(), 6));

@@ -26,7 +26,7 @@ mod source;
 pub use input::Word;
 pub use prologue::GuestWidth;
 pub use sink::{LegacySink, LegacySurvey, LegacyTarget, LegacyWriteOptions, UnknownVersion, survey};
-pub use source::LegacySource;
+pub use source::{Ahead, LegacySource, PagesAhead};
 
 /// Which kind of guest the image is of: it does not say so itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,7 +6,10 @@ use super::{
     chunk::MAX_BATCH,
     input::{Input, Word},
 };
-use crate::{ImageError, PAGE_SIZE, PageContent, PageEntry, PageType};
+use crate::{ImageError, PAGE_SIZE, PageContent, PageEntry, PageType, page::data_pages};
+
+/// The data of a batch, in messages.
+pub(super) const CONTENTS: &str = "a batch's pages";
 
 /// The last type of each page that has come. Four bytes for each page of the guest: the only thing here that grows with it.
 pub(super) struct Seen {
@@ -58,8 +61,8 @@ pub(super) struct Batch {
     pub(super) entries: Vec<PageEntry>,
     /// As long as the longest batch yet.
     data: Vec<u8>,
-    /// Bytes of `data` that are the batch's.
-    length: usize,
+    /// Bytes of data that the batch has.
+    pub(super) length: usize,
     raw: Vec<u8>,
 }
 
@@ -78,8 +81,9 @@ impl Batch {
         self.data.get(..self.length).unwrap_or_default()
     }
 
-    /// Reads a batch of `count` pages. With `verify` they repeat what has come before, and leave no trace: the batch is empty then.
-    pub(super) fn read<R: Read>(
+    /// Reads the entries of a batch of `count` pages; what they have of data comes next. With `verify` they repeat what has come before, and leave
+    /// no trace.
+    pub(super) fn entries<R: Read>(
         &mut self,
         input: &mut Input<R>,
         word: Word,
@@ -124,17 +128,22 @@ impl Batch {
                 }
             }
         }
-        let pages = self.entries.iter().filter(|entry| entry.content == PageContent::Data);
-        self.length = pages.count() * PAGE_SIZE;
+        self.length = data_pages(&self.entries) * PAGE_SIZE;
+        Ok(())
+    }
+
+    /// Reads the data of the batch.
+    pub(super) fn contents<R: Read>(&mut self, input: &mut Input<R>) -> Result<(), ImageError> {
         if self.data.len() < self.length {
             self.data.resize(self.length, 0);
         }
         let data = self.data.get_mut(..self.length).unwrap_or_default();
-        input.exact(data, "a batch's pages")?;
-        if verify {
-            self.entries.clear();
-            self.length = 0;
-        }
-        Ok(())
+        input.exact(data, CONTENTS)
+    }
+
+    /// Makes the batch empty.
+    pub(super) fn clear(&mut self) {
+        self.entries.clear();
+        self.length = 0;
     }
 }

@@ -4,7 +4,8 @@ use std::io::Write;
 
 use super::{MAX_RECORD, headers, known, padding, pfns};
 use crate::{
-    DomainHeader, ImageError, ImageSink, Item, OrderCheck, PAGE_SIZE, PageBatch, PageContent, record::RecordType,
+    DomainHeader, ImageError, ImageSink, Item, OrderCheck, PAGE_SIZE, PageBatch, PageContent, PageEntry,
+    page::data_pages, record::RecordType,
 };
 
 /// Pages of zeros, as many as are written at once.
@@ -50,6 +51,29 @@ impl<W: Write> V2Writer<W> {
         self.write
     }
 
+    /// Takes pages whose contents are not in memory: `contents` is called once, with what the stream goes to, and puts into it [`PAGE_SIZE`] bytes for
+    /// each page that has data, in the order of the entries. There must be no page that is [`PageContent::Zero`].
+    ///
+    /// # Errors
+    /// Those of [`put`](ImageSink::put), and of `contents`.
+    pub fn put_pages_with(
+        &mut self,
+        entries: &[PageEntry],
+        contents: impl FnOnce(&mut W) -> Result<(), ImageError>,
+    ) -> Result<(), ImageError> {
+        let length = data_pages(entries) * PAGE_SIZE;
+        self.order.check_pages(entries, length)?;
+        if entries.iter().any(|entry| entry.content == PageContent::Zero) {
+            return Err(ImageError::Order(
+                "a page of zeros among contents from elsewhere".to_owned(),
+            ));
+        }
+        self.begin_pages(entries)?;
+        contents(&mut self.write)?;
+        self.written += length as u64;
+        Ok(())
+    }
+
     fn bytes(&mut self, bytes: &[u8]) -> Result<(), ImageError> {
         self.write
             .write_all(bytes)
@@ -76,11 +100,10 @@ impl<W: Write> V2Writer<W> {
         Ok(())
     }
 
-    fn pages(&mut self, batch: PageBatch<'_>) -> Result<(), ImageError> {
+    /// A PAGE_DATA record up to its data.
+    fn begin_pages(&mut self, entries: &[PageEntry]) -> Result<(), ImageError> {
         let mut begin = std::mem::take(&mut self.scratch);
-        let sent = page_data(&batch, &mut begin)
-            .and_then(|()| self.bytes(&begin))
-            .and_then(|()| self.contents(batch));
+        let sent = page_data(entries, &mut begin).and_then(|()| self.bytes(&begin));
         self.scratch = begin;
         sent
     }
@@ -121,7 +144,10 @@ impl<W: Write> ImageSink for V2Writer<W> {
                 known::libxc(kind, self.guest, body.len()).map_err(ImageError::Order)?;
                 self.record(kind.0, body)
             }
-            Item::Pages(batch) => self.pages(batch),
+            Item::Pages(batch) => {
+                self.begin_pages(batch.entries)?;
+                self.contents(batch)
+            }
             Item::End => self.record(RecordType::END.0, &[]),
             Item::Libxl { kind, body } => {
                 known::libxl(kind, body.len()).map_err(ImageError::Order)?;
@@ -145,19 +171,19 @@ fn record_header(kind: u32, length: usize) -> Result<[u8; 8], ImageError> {
 }
 
 /// Puts a PAGE_DATA record up to its data into `out`, which is cleared first.
-fn page_data(batch: &PageBatch<'_>, out: &mut Vec<u8>) -> Result<(), ImageError> {
-    let count = batch.entries.len();
+fn page_data(entries: &[PageEntry], out: &mut Vec<u8>) -> Result<(), ImageError> {
+    let count = entries.len();
     if count > PageBatch::MAX_PAGES {
         return Err(ImageError::Order(format!("a batch of {count} pages")));
     }
-    let contents = batch.entries.iter().filter(|entry| entry.kind.has_data()).count();
+    let contents = entries.iter().filter(|entry| entry.kind.has_data()).count();
     out.clear();
     out.extend_from_slice(&record_header(
         RecordType::PAGE_DATA.0,
         8 + count * 8 + contents * PAGE_SIZE,
     )?);
     out.extend_from_slice(&(count as u64).to_le_bytes());
-    for entry in batch.entries {
+    for entry in entries {
         out.extend_from_slice(&pfns::bytes(entry).map_err(ImageError::Order)?);
     }
     Ok(())

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod files;
 #[path = "../../../../tests/images/mod.rs"]
 mod images;
 mod properties;

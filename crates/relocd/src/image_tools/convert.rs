@@ -1,8 +1,9 @@
 //! `relocd image convert`.
 
 use std::{
-    fs,
-    io::{self, BufReader, BufWriter, Cursor, IsTerminal, Read, Write},
+    fs::{self, File},
+    io::{self, BufReader, BufWriter, Chain, Cursor, IsTerminal, Read, Seek as _},
+    os::fd::AsFd as _,
     path::Path,
     process::ExitCode,
 };
@@ -10,20 +11,26 @@ use std::{
 use domain::DomainConfig;
 use image::{
     Certainty, FIRST_BYTES, Format, ImageError,
-    convert::{Converted, legacy_to_xl_save},
+    convert::{Converted, legacy_file_to_xl_save, legacy_to_xl_save},
     inspect::ConfigLanguage,
     legacy::{LegacyGuest, LegacyOptions, LegacySource},
     not_an_image, recognise,
     save::{MAX_OPTIONAL, SaveConfig, SaveHeader, SaveImage},
 };
 
-use super::{config, failed, file, output::Output, say};
+use super::{config, failed, file, file::Opened, output::Output, say};
 
 /// Bytes of an xend's configuration at most.
 const MAX_CONFIG: u32 = 16 << 20;
 
 /// Pages of a guest at most, holes included: what savers since Xen 4.1 refuse to pass.
 const MAX_PAGES: u64 = 0x0fff_ffff;
+
+/// Bytes of a file that are read at once: more would read more contents of pages, which go the long way then.
+const FILE_BUFFER: usize = 64 << 10;
+
+/// Bytes of a stream that are read, or gathered and written, at once.
+const STREAM_BUFFER: usize = 256 << 10;
 
 /// What stood before an image.
 struct Envelope {
@@ -63,38 +70,10 @@ enum Done {
 fn convert(input: &Path, output: &Path, config: Option<&Path>, force: bool) -> Result<Done, String> {
     let name = file::name(input);
     let given = config.map(read_config).transpose()?;
-    let mut read = BufReader::with_capacity(256 << 10, file::open(input)?);
-    let mut first = Vec::new();
-    let io = |error: io::Error| format!("{name}: {error}");
-    Read::by_ref(&mut read)
-        .take(FIRST_BYTES as u64)
-        .read_to_end(&mut first)
-        .map_err(io)?;
+    let (first, mut read) = Input::begin(file::open(input)?).map_err(|error| format!("{name}: {error}"))?;
     let format = recognised(&first, given.is_some()).map_err(|what| format!("{name}: {what}"))?;
-    let mut read = Cursor::new(first).chain(read);
     let envelope = envelope(format, &mut read, given).map_err(|what| format!("{name}: {what}"))?;
     let begin = envelope.bytes;
-    let convert = |write: &mut dyn Write| {
-        let mut source = LegacySource::new(
-            &mut read,
-            LegacyOptions {
-                guest: envelope.guest,
-                max_pages: MAX_PAGES,
-                check_registers: true,
-            },
-        );
-        let done = legacy_to_xl_save(&mut source, envelope.config, write)?;
-        let end = source.offset();
-        let mut behind = [0];
-        match read.read(&mut behind) {
-            Ok(0) => Ok(done),
-            Ok(_) => Err(ImageError::Format {
-                offset: end,
-                what: "the image ends here, and the file goes on".to_owned(),
-            }),
-            Err(error) => Err(ImageError::io("reading the image")(error)),
-        }
-    };
     let wrong = |error: ImageError| match error {
         ImageError::Format { offset, what } => format!("{name}: at byte {}: {what}", begin + offset),
         // The name of the output, or of the input, is in the stage's words.
@@ -105,17 +84,86 @@ fn convert(input: &Path, output: &Path, config: Option<&Path>, force: bool) -> R
         if out.is_terminal() {
             return Err("standard output is a terminal: name a file, or pipe it somewhere".to_owned());
         }
-        let mut write = BufWriter::new(out.lock());
-        return match convert(&mut write) {
+        let file = out.as_fd().try_clone_to_owned();
+        let file = file.map_err(|error| format!("standard output: {error}"))?;
+        return match convert_image(
+            read,
+            envelope,
+            &mut BufWriter::with_capacity(STREAM_BUFFER, File::from(file)),
+        ) {
             Ok(_) => Ok(Done::Stream),
             Err(ImageError::Io { source, .. }) if source.kind() == io::ErrorKind::BrokenPipe => Ok(Done::Cut),
             Err(error) => Err(wrong(error)),
         };
     }
     let mut file = Output::begin(output, force)?;
-    let done = convert(&mut file).map_err(wrong)?;
+    let done = convert_image(read, envelope, file.write()).map_err(wrong)?;
     file.finish()?;
     Ok(Done::File(done))
+}
+
+/// A file or a stream, at its first byte.
+enum Input {
+    File(BufReader<File>),
+    Stream(Chain<Cursor<Vec<u8>>, BufReader<Box<dyn Read>>>),
+}
+
+impl Input {
+    /// Looks at the first bytes, which are read again.
+    fn begin(opened: Opened) -> io::Result<(Vec<u8>, Input)> {
+        let mut first = Vec::new();
+        Ok(match opened {
+            Opened::File(file) => {
+                let mut read = BufReader::with_capacity(FILE_BUFFER, file);
+                read.by_ref().take(FIRST_BYTES as u64).read_to_end(&mut first)?;
+                read.rewind()?;
+                (first, Input::File(read))
+            }
+            Opened::Stream(stream) => {
+                let mut read = BufReader::with_capacity(STREAM_BUFFER, stream);
+                read.by_ref().take(FIRST_BYTES as u64).read_to_end(&mut first)?;
+                (first.clone(), Input::Stream(Cursor::new(first).chain(read)))
+            }
+        })
+    }
+}
+
+impl Read for Input {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Input::File(file) => file.read(buffer),
+            Input::Stream(stream) => stream.read(buffer),
+        }
+    }
+}
+
+/// Converts what stands behind the envelope, all of it.
+fn convert_image(mut read: Input, envelope: Envelope, write: &mut BufWriter<File>) -> Result<Converted, ImageError> {
+    let options = LegacyOptions {
+        guest: envelope.guest,
+        max_pages: MAX_PAGES,
+        check_registers: true,
+    };
+    let (done, end) = match &mut read {
+        Input::File(file) => {
+            let mut source = LegacySource::new(file, options);
+            let done = legacy_file_to_xl_save(&mut source, envelope.config, write)?;
+            (done, source.offset())
+        }
+        Input::Stream(stream) => {
+            let mut source = LegacySource::new(stream, options);
+            let done = legacy_to_xl_save(&mut source, envelope.config, write)?;
+            (done, source.offset())
+        }
+    };
+    match read.read(&mut [0]) {
+        Ok(0) => Ok(done),
+        Ok(_) => Err(ImageError::Format {
+            offset: end,
+            what: "the image ends here, and the file goes on".to_owned(),
+        }),
+        Err(error) => Err(ImageError::io("reading the image")(error)),
+    }
 }
 
 /// The format of a file that can be converted.

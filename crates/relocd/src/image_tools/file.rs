@@ -18,18 +18,40 @@ pub(super) fn name(file: &Path) -> String {
     }
 }
 
+/// What can be read.
+pub(super) enum Opened {
+    /// A regular file.
+    File(File),
+    /// Standard input, a pipe with a name, or a device.
+    Stream(Box<dyn Read>),
+}
+
 /// Opens a file to be read.
 ///
 /// # Errors
 /// What is wrong, in words, with the file's name.
-pub(super) fn open(file: &Path) -> Result<Box<dyn Read>, String> {
+pub(super) fn open(file: &Path) -> Result<Opened, String> {
     if file == Path::new(STREAM) {
-        return Ok(Box::new(io::stdin().lock()));
+        return Ok(Opened::Stream(Box::new(io::stdin().lock())));
     }
     let wrong = |error: io::Error| format!("{}: {error}", file.display());
     let opened = File::open(file).map_err(wrong)?;
-    if opened.metadata().map_err(wrong)?.is_dir() {
+    let kind = opened.metadata().map_err(wrong)?.file_type();
+    if kind.is_dir() {
         return Err(format!("{}: it is a directory, not an image", file.display()));
     }
-    Ok(Box::new(opened))
+    Ok(if kind.is_file() {
+        Opened::File(opened)
+    } else {
+        Opened::Stream(Box::new(opened))
+    })
+}
+
+impl Read for Opened {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Opened::File(file) => file.read(buffer),
+            Opened::Stream(stream) => stream.read(buffer),
+        }
+    }
 }

@@ -68,6 +68,11 @@ impl Output {
         })
     }
 
+    /// The file, to be written.
+    pub(super) fn write(&mut self) -> &mut BufWriter<File> {
+        &mut self.write
+    }
+
     /// Gives the file, which is complete, its name.
     ///
     /// # Errors
@@ -89,16 +94,6 @@ impl Output {
         File::open(directory.unwrap_or(Path::new(".")))
             .and_then(|directory| directory.sync_all())
             .map_err(wrong)
-    }
-}
-
-impl Write for Output {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.write.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.write.flush()
     }
 }
 

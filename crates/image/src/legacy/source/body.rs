@@ -13,8 +13,8 @@ use crate::{
 const MAX_CHUNKS: u32 = 256;
 
 impl<R: Read> LegacySource<R> {
-    /// One chunk; `None` if nothing is made of it.
-    pub(super) fn body(&mut self) -> Result<Option<Made>, ImageError> {
+    /// One chunk; `None` if nothing is made of it. Of a batch with `ahead` bytes of pages or more it reads the entries only.
+    pub(super) fn body(&mut self, ahead: usize) -> Result<Option<Made>, ImageError> {
         let word = self.facts.map_or(Word::Eight, |facts| facts.word);
         let chunk = chunk::read(&mut self.input, word)?;
         if !matches!(chunk, Chunk::Batch(_) | Chunk::End) {
@@ -28,7 +28,15 @@ impl<R: Read> LegacySource<R> {
         match chunk {
             Chunk::Batch(count) => {
                 self.batch
-                    .read(&mut self.input, word, count, &mut self.seen, self.verify)?;
+                    .entries(&mut self.input, word, count, &mut self.seen, self.verify)?;
+                if self.batch.length >= ahead && !self.verify {
+                    self.pending = self.batch.length;
+                    return Ok(Some(Made::Pages));
+                }
+                self.batch.contents(&mut self.input)?;
+                if self.verify {
+                    self.batch.clear();
+                }
                 // One of absent pages only is no batch.
                 return Ok((!self.batch.entries.is_empty()).then_some(Made::Pages));
             }

@@ -1,9 +1,12 @@
 //! The reader.
 
+mod ahead;
 mod body;
 mod vcpus;
 
 use std::io::Read;
+
+pub use ahead::{Ahead, PagesAhead};
 
 use super::{
     GuestWidth, LegacyFacts, LegacyGuest, LegacyOptions, Word, hvm,
@@ -64,6 +67,8 @@ pub struct LegacySource<R> {
     toolstack: Vec<u8>,
     verify: bool,
     chunks: u32,
+    /// Bytes of pages that are to be taken from below before anything else.
+    pending: usize,
 }
 
 impl<R: Read> LegacySource<R> {
@@ -84,6 +89,7 @@ impl<R: Read> LegacySource<R> {
             toolstack: Vec::new(),
             verify: false,
             chunks: 0,
+            pending: 0,
         }
     }
 
@@ -115,7 +121,13 @@ impl<R: Read> LegacySource<R> {
         }
     }
 
-    fn make(&mut self) -> Result<Made, ImageError> {
+    /// Makes the next item ready. Of a batch with `ahead` bytes of pages or more it reads the entries only: the pages are pending then.
+    fn make(&mut self, ahead: usize) -> Result<Made, ImageError> {
+        if self.pending > 0 {
+            return Err(ImageError::Order(
+                "the contents of pages have not been taken".to_owned(),
+            ));
+        }
         loop {
             match self.stage {
                 Stage::Begin => {
@@ -144,7 +156,7 @@ impl<R: Read> LegacySource<R> {
                     return Ok(Made::Record(RecordType::X86_PV_P2M_FRAMES));
                 }
                 Stage::Body => {
-                    if let Some(made) = self.body()? {
+                    if let Some(made) = self.body(ahead)? {
                         return Ok(made);
                     }
                 }
@@ -249,11 +261,9 @@ impl<R: Read> LegacySource<R> {
             self.body.extend(frame.to_le_bytes());
         }
     }
-}
 
-impl<R: Read> ImageSource for LegacySource<R> {
-    fn next(&mut self) -> Result<Item<'_>, ImageError> {
-        Ok(match self.make()? {
+    fn item(&self, made: Made) -> Item<'_> {
+        match made {
             Made::Start => Item::Start(self.header()),
             Made::Record(kind) => Item::Record { kind, body: &self.body },
             Made::Pages => Item::Pages(PageBatch {
@@ -263,6 +273,13 @@ impl<R: Read> ImageSource for LegacySource<R> {
             Made::End => Item::End,
             Made::Libxl(kind) => Item::Libxl { kind, body: &self.body },
             Made::Finish => Item::Finish,
-        })
+        }
+    }
+}
+
+impl<R: Read> ImageSource for LegacySource<R> {
+    fn next(&mut self) -> Result<Item<'_>, ImageError> {
+        // No batch is as long as that.
+        self.make(usize::MAX).map(|made| self.item(made))
     }
 }
