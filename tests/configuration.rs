@@ -93,6 +93,31 @@ fn a_reload_does_not_touch_what_runs() {
 }
 
 #[test]
+fn what_has_no_effect_is_said() {
+    let mut host = Host::prepare("(relocd-safety-copy no)");
+    let check = |host: &Host| {
+        let config = host.path("xend-config.sxp");
+        let output = Command::new(RELOCD).arg("check-config").arg(config).output().unwrap();
+        (output.status.code(), text(&output))
+    };
+    let (code, said) = check(&host);
+    assert!(
+        code == Some(0) && said.contains("warning: relocd-safety-copy no has no effect in this version"),
+        "{said}"
+    );
+    host.run();
+    assert_eq!(
+        host.logged("relocd-safety-copy no has no effect").len(),
+        1,
+        "{}",
+        host.log()
+    );
+    host.configure("(relocd-safety-copy yes)");
+    let (code, said) = check(&host);
+    assert!(code == Some(0) && !said.contains("warning"), "{said}");
+}
+
+#[test]
 fn check_host_says_which_entry() {
     let host = Host::prepare("(xend-relocation-hosts-allow '10.0.0.0/24 ^192\\\\.0\\\\.2\\\\.1$')");
     let check = |address: &str| {
@@ -177,4 +202,36 @@ fn sigterm_ends_it_in_good_order_however_often() {
     }
     assert_eq!(host.ended(), Some(0));
     assert!(!host.path("control").exists());
+}
+
+#[test]
+fn old_records_go_while_the_daemon_runs() {
+    let allow = "(xend-relocation-hosts-allow '127.0.0.0/8') (relocd-journal-keep-days 2)";
+    let (a, b) = (Host::with(allow), Host::with(allow));
+    a.create("web", 16, "dirty=5");
+    a.migrates(&b, &["-l"]);
+    let record = a.records("out").pop().unwrap();
+    let whole = std::fs::read_to_string(&record).unwrap();
+    let updated = whole.split("(updated ").nth(1).unwrap().split(')').next().unwrap();
+    let days_ago = |days: u64| {
+        let then = updated.parse::<u64>().unwrap() - days * 86400;
+        whole.replace(&format!("(updated {updated})"), &format!("(updated {then})"))
+    };
+    let reload = |times: usize| {
+        a.signal(nix::sys::signal::Signal::SIGHUP);
+        a.wait("the reload", || {
+            a.log().matches("configuration reloaded").count() == times
+        });
+    };
+    std::fs::write(&record, days_ago(1)).unwrap();
+    reload(1);
+    assert!(a.status_has("destroyed"), "{}", a.ok(&["status"]));
+    // One that is not over stays, however old it is.
+    std::fs::write(&record, days_ago(3).replace("(state destroyed)", "(state committed)")).unwrap();
+    reload(2);
+    assert!(record.exists());
+    std::fs::write(&record, days_ago(3)).unwrap();
+    reload(3);
+    a.wait("the end of the record", || !record.exists());
+    assert!(!a.status_has("destroyed"), "{}", a.ok(&["status"]));
 }

@@ -2,6 +2,8 @@
 // Helpers outside of test functions fail a test as well.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "failures/audit.rs"]
+mod audit;
 #[path = "failures/disks.rs"]
 mod disks;
 #[path = "failures/doubt.rs"]

@@ -108,6 +108,16 @@ fn built(mut command: clap::Command) -> clap::Command {
     command
 }
 
+/// A command, and all below it that are shown.
+fn with_subcommands(command: &clap::Command) -> Vec<&clap::Command> {
+    let shown = command
+        .get_subcommands()
+        .filter(|command| !command.is_hide_set() && command.get_name() != "help");
+    std::iter::once(command)
+        .chain(shown.flat_map(with_subcommands))
+        .collect()
+}
+
 /// Whether a command has an option that is spelt so, as `--long` or `-s`.
 fn has_option(command: &clap::Command, option: &str) -> bool {
     command.get_arguments().any(|argument| match option.strip_prefix("--") {
@@ -128,9 +138,15 @@ fn every_command_in_readme_exists() {
             first => {
                 let name = first.trim_end_matches(',');
                 seen.insert(format!("{} {name}", words[0]));
-                program
-                    .find_subcommand(name)
-                    .unwrap_or_else(|| panic!("README has: {}", words.join(" ")))
+                let missing = || -> ! { panic!("README has: {}", words.join(" ")) };
+                let command = program.find_subcommand(name).unwrap_or_else(|| missing());
+                match words.get(2).map(|word| word.trim_end_matches(',')) {
+                    Some(word) if command.has_subcommands() => {
+                        seen.insert(format!("{} {name} {word}", words[0]));
+                        command.find_subcommand(word).unwrap_or_else(|| missing())
+                    }
+                    _ => command,
+                }
             }
         };
         for option in words.iter().map(|word| word.trim_matches(['[', ']'])) {
@@ -140,10 +156,7 @@ fn every_command_in_readme_exists() {
         }
     }
     // Options that stand alone.
-    let all = [&relocd, &xm]
-        .into_iter()
-        .flat_map(|program| std::iter::once(program).chain(program.get_subcommands()));
-    let all: Vec<&clap::Command> = all.collect();
+    let all: Vec<&clap::Command> = [&relocd, &xm].into_iter().flat_map(with_subcommands).collect();
     for span in readme
         .split('`')
         .skip(1)
@@ -161,10 +174,14 @@ fn every_command_in_readme_exists() {
         for command in program.get_subcommands().filter(|command| !command.is_hide_set()) {
             let full = format!("{name} {}", command.get_name());
             let of_no_interest = matches!(full.as_str(), "relocd help" | "xm help" | "xm man");
-            assert!(
-                of_no_interest || seen.contains(&full),
-                "README does not mention: {full}"
-            );
+            let within = command.get_subcommands().filter(|other| other.get_name() != "help");
+            let within = within.map(|other| format!("{full} {}", other.get_name()));
+            for full in within.chain([full.clone()]) {
+                assert!(
+                    of_no_interest || seen.contains(&full),
+                    "README does not mention: {full}"
+                );
+            }
         }
     }
 }
@@ -193,7 +210,9 @@ fn the_unit_agrees_with_the_defaults() {
     assert_eq!(cli.daemon.state_dir, state);
     assert_eq!(cli.daemon.control.parent(), Some(runtime.as_path()));
     assert_eq!(Path::new(DEFAULT_STATE), state);
-    let spool = config::Config::default().spool_directory;
+    let key = config::keys().iter().find(|key| key.name == "relocd-spool-directory");
+    let spool = PathBuf::from(key.unwrap().default.unwrap());
+    assert_eq!(spool, state.join("spool"));
     for directory in [&state, &runtime, &spool] {
         let line = format!("d {} 0700 root root -", directory.display());
         assert!(tmpfiles.lines().any(|other| other == line), "no line: {line}");
@@ -241,13 +260,10 @@ fn man_pages_and_completions_have_every_option() {
                 .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
                 .replace("\\-", "-")
         };
-        let subcommands = program.get_subcommands();
-        let shown = subcommands.filter(|command| !command.is_hide_set() && command.get_name() != "help");
-        for command in shown.chain([&program]) {
-            let page_name = match command.get_name() == name {
-                true => name.clone(),
-                false => format!("{name}-{}", command.get_name()),
-            };
+        for command in with_subcommands(&program) {
+            // The display name of a command in others is made of all their names.
+            let page_name = command.get_display_name().unwrap_or(&name).to_owned();
+            assert!(page_name == name || page_name.starts_with(&format!("{name}-")));
             let page = page(&page_name);
             assert!(page.contains(&format!(".TH {page_name} {section}")), "{page}");
             for long in command.get_arguments().filter_map(|argument| argument.get_long()) {

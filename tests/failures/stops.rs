@@ -89,6 +89,10 @@ fn the_destination_is_stopped() {
         if stage < Stage::CommitHeld {
             assert!(said.contains("relocd is stopping"), "{stage:?}: {said}");
         }
+        if matches!(stage, Stage::FramesEarly | Stage::FramesLate) {
+            // It has said so itself.
+            assert!(said.contains("nothing is left of it on"), "{stage:?}: {said}");
+        }
         settles(&a, &b);
         a.verify();
     }

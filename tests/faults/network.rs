@@ -45,6 +45,10 @@ pub fn missing() -> Option<String> {
             return Some(format!("there is no program {program} (package {package})"));
         }
     }
+    let made = Command::new("unshare").args(["--net", "true"]).output();
+    if !made.is_ok_and(|output| output.status.success()) {
+        return Some("network namespaces can't be made here".to_owned());
+    }
     None
 }
 

@@ -114,9 +114,16 @@ impl Run<'_> {
         for (end, faults) in ENDS.into_iter().zip([&self.plan.source, &self.plan.destination]) {
             if faults.contains("+=") && !self.pair.at(end).is_down() {
                 self.pair.at(end).kill();
+                // Until then the disk was broken: that is no recovery.
+                self.whole = None;
             }
         }
-        let recovery = self.settle();
+        let mut recovery = self.settle();
+        if self.plan.kind == "journal error, then kill" {
+            // The record that failed is written again a second later, and that may be what the daemon dies of.
+            thread::sleep(Duration::from_millis(1500));
+            recovery = recovery.max(self.settle());
+        }
         let (said, succeeded) = self.said();
         let moved = self.check(&said, succeeded);
         let points = self.points();

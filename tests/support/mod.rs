@@ -5,6 +5,8 @@ pub mod disk;
 mod guest;
 pub mod lives;
 pub mod proxy;
+pub mod xend_peer;
+pub mod xend_receiver;
 
 use std::{
     fs,
@@ -45,12 +47,14 @@ pub struct Host {
     pub directory: tempfile::TempDir,
     pub address: String,
     pub port: u16,
+    /// What runs its domains.
+    pub toolstack: &'static str,
     child: Option<Child>,
     extra: String,
     /// The network namespace that the daemon is in, if not the test's.
     namespace: Option<String>,
     /// Its fault points.
-    faults: String,
+    pub faults: String,
 }
 
 impl Host {
@@ -77,9 +81,24 @@ impl Host {
             extra: extra.to_owned(),
             namespace: None,
             faults: String::new(),
+            toolstack: "embedded",
         };
         host.configure(extra);
         host
+    }
+
+    /// Gives it another configuration, in place of the one that it was prepared with.
+    pub fn set_extra(&mut self, extra: &str) {
+        extra.clone_into(&mut self.extra);
+        self.configure(extra);
+    }
+
+    /// Makes it a host of Xen's, with a stand-in for `xl`. Not started yet.
+    pub fn on_xen(mut self) -> Host {
+        self.toolstack = "xl";
+        let program = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/support/xl");
+        std::os::unix::fs::symlink(program, self.path("xl")).unwrap();
+        self
     }
 
     pub fn configure(&self, extra: &str) {
@@ -96,11 +115,14 @@ impl Host {
 
     fn command(&self) -> Command {
         let mut command = lives::inside(self.namespace.as_deref(), RELOCD);
+        let path = std::env::var("PATH").unwrap_or_default();
         command
+            // Where xl is, if it is a host of Xen's.
+            .env("PATH", format!("{}:{path}", self.directory.path().display()))
             .env("RELOCD_FAULT", &self.faults)
             .arg("--config")
             .arg(self.path("xend-config.sxp"))
-            .args(["--toolstack", "embedded", "--state-dir"])
+            .args(["--toolstack", self.toolstack, "--state-dir"])
             .arg(self.path("state"))
             .arg("--control")
             .arg(self.path("control"))
@@ -138,6 +160,18 @@ impl Host {
 
     pub fn log(&self) -> String {
         fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+
+    /// The audit trail: what the log says of relocations that are over.
+    pub fn audit(&self) -> Vec<String> {
+        self.logged("relocation over")
+    }
+
+    /// The lines of the log with these words in them.
+    pub fn logged(&self, words: &str) -> Vec<String> {
+        let log = self.log();
+        let lines = log.lines().filter(|line| line.contains(words));
+        lines.map(str::to_owned).collect()
     }
 
     pub fn pid(&self) -> Pid {
@@ -376,4 +410,13 @@ pub fn text(output: &Output) -> String {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     )
+}
+
+/// A field of a record of the audit trail.
+pub fn field(record: &str, name: &str) -> Option<String> {
+    let value = record.split_once(&format!(" {name}="))?.1;
+    Some(match value.strip_prefix('"') {
+        Some(quoted) => quoted.split('"').next().unwrap().to_owned(),
+        None => value.split(' ').next().unwrap().to_owned(),
+    })
 }

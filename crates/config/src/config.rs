@@ -71,8 +71,8 @@ pub struct Config {
     pub max_arriving_kib: Option<u64>,
     /// KiB for domains of the embedded toolstack; unset: what is free.
     pub embedded_memory_kib: Option<u64>,
-    /// Where images and safety copies are kept.
-    pub spool_directory: PathBuf,
+    /// Where images and safety copies are kept; unset: in `spool` below the state directory.
+    pub spool_directory: Option<PathBuf>,
     /// Keep a copy of what an xend sends until the domain runs.
     pub safety_copy: bool,
     /// How long the journal of a finished relocation is kept.
@@ -161,7 +161,9 @@ impl Config {
             max_config_bytes: settings.number::<usize>("relocd-max-config-size").saturating_mul(1024),
             max_arriving_kib: kib_of_mib("relocd-max-arriving-memory"),
             embedded_memory_kib: kib_of_mib("relocd-embedded-memory"),
-            spool_directory: settings.path("relocd-spool-directory").unwrap_or_default(),
+            spool_directory: settings
+                .at("relocd-spool-directory")
+                .and_then(|_| settings.path("relocd-spool-directory")),
             safety_copy: settings.bool("relocd-safety-copy"),
             journal_keep: Duration::from_secs(settings.number::<u64>("relocd-journal-keep-days").saturating_mul(86400)),
         };

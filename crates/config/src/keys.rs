@@ -186,7 +186,7 @@ static KEYS: &[Key] = &[
     acts("relocd-max-config-size", number(1, 65536, "KiB"), "1024", "KiB of a domain's configuration, or of any other message"),
     acts("relocd-max-arriving-memory", MEBIBYTES, "0", "MiB that arriving domains may take together; 0 = what is free"),
     acts("relocd-embedded-memory", MEBIBYTES, "0", "MiB for domains of the embedded toolstack; 0 = what is free"),
-    acts("relocd-spool-directory", Directory, "/var/lib/relocd/spool", "where images and safety copies are kept"),
-    acts("relocd-safety-copy", Bool, "yes", "keep a copy of what an xend sends until the domain runs"),
+    acts("relocd-spool-directory", Directory, "/var/lib/relocd/spool", "where images and safety copies are kept; the default is below the state directory"),
+    acts("relocd-safety-copy", Bool, "yes", "keep a copy of what an xend sends until the domain runs; without effect in this version, which always does"),
     acts("relocd-journal-keep-days", number(1, 36500, "days"), "30", "days that the journal of a finished relocation is kept"),
 ];

@@ -1,10 +1,16 @@
 //! The configuration of a domain, independent of any format.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::{
+    cpus::CpuSet,
+    devices::{PciDevice, PortRange, Vbd, Vfb, Vif, Vtpm},
+    platform::{CpuidLeaf, Platform},
+};
+
 /// What kind of guest a domain is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum GuestKind {
     /// Paravirtualised.
@@ -28,6 +34,14 @@ impl GuestKind {
         }
     }
 
+    /// The toolstack that runs such guests.
+    pub fn toolstack(self) -> &'static str {
+        match self {
+            GuestKind::Embedded => "embedded",
+            GuestKind::Pv | GuestKind::Pvh | GuestKind::Hvm => "xl",
+        }
+    }
+
     /// The kind for the word of an `(image (WORD ...))` element.
     pub fn from_image_word(word: &str) -> Option<GuestKind> {
         match word {
@@ -41,7 +55,7 @@ impl GuestKind {
 }
 
 /// What happens to a domain that ends. xend's and xl's words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
     /// It goes away.
@@ -86,41 +100,11 @@ impl Action {
     }
 }
 
-/// Settings of a device that have no field of their own here, in their order: key and value.
-pub type DeviceSettings = Vec<(String, String)>;
-
-/// A virtual network interface.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Vif {
-    /// MAC address, as written.
-    pub mac: Option<String>,
-    /// The bridge that it is on; `None` = the host's default.
-    pub bridge: Option<String>,
-    /// IP addresses for anti-spoofing rules, separated by blanks.
-    pub ip: Option<String>,
-    /// The script that plugs it in.
-    pub script: Option<String>,
-    /// Anything else.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub other: DeviceSettings,
-}
-
-/// A virtual block device.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Vbd {
-    /// The guest's name for it, such as `xvda`, with xend's suffix `:disk` or `:cdrom` if it had one.
-    pub device: String,
-    /// What is behind it, such as `phy:/dev/vg0/web`; `None` for an empty drive.
-    pub backing: Option<String>,
-    /// `r`, `w` or `w!`.
-    pub mode: String,
-    /// Anything else.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub other: DeviceSettings,
-}
-
 /// The configuration of a domain.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+///
+/// Its texts are what [`sxp::text_from_bytes`] makes of bytes: what is not UTF-8 is kept, in sxp and in xl's configuration as the same bytes, in JSON as
+/// private code points (U+10FF80 to U+10FFFF), because JSON has no bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DomainConfig {
     /// Its name: not empty, at most [`DomainConfig::MAX_NAME`] bytes, no control characters, no `/`.
     pub name: String,
@@ -130,24 +114,75 @@ pub struct DomainConfig {
     pub memory_kib: u64,
     /// Memory at most, in KiB; not less than `memory_kib`.
     pub max_memory_kib: u64,
+    /// Memory for shadow or nested page tables, in MiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow_memory_mib: Option<u64>,
     /// Virtual processors, 1 or more.
     pub vcpus: u32,
+    /// Virtual processors that are online when it starts, the first ones; `None`: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub online_vcpus: Option<u32>,
+    /// Processors that each virtual processor may run on; an empty set, or none at the end of the list, is any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub affinity: Vec<CpuSet>,
+    /// Weight for the credit schedulers, 1 to 65535.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_weight: Option<u32>,
+    /// Processor time at most, in percent of one processor; 0 is without a limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_cap: Option<u32>,
+    /// The cpupool that it runs in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
     /// What kind of guest.
     pub kind: GuestKind,
     /// The kernel's path on the host where it was created, or a name that the toolstack knows.
     pub kernel: Option<String>,
+    /// The initial ramdisk's path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ramdisk: Option<String>,
     /// The kernel's command line.
     pub extra: Option<String>,
+    /// The program that finds a kernel on the guest's disk, at each boot: not when it arrives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bootloader: Option<String>,
+    /// Its arguments.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bootloader_args: Vec<String>,
     /// What happens after poweroff.
     pub on_poweroff: Action,
     /// What happens after a reboot.
     pub on_reboot: Action,
     /// What happens after a crash.
     pub on_crash: Action,
+    /// The machine around the guest.
+    #[serde(default)]
+    pub platform: Platform,
+    /// Masks over what the processor says of itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cpuid: Vec<CpuidLeaf>,
+    /// The security label.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub security_label: Option<String>,
     /// Network interfaces.
     pub vifs: Vec<Vif>,
     /// Block devices.
     pub vbds: Vec<Vbd>,
+    /// Framebuffers. Of an HVM guest the first one counts: the display of its emulated graphics card.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub vfbs: Vec<Vfb>,
+    /// Functions of PCI devices that are the guest's own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pci: Vec<PciDevice>,
+    /// Virtual TPMs. Their state does not move with the domain.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub vtpms: Vec<Vtpm>,
+    /// I/O ports that it may use.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub io_ports: Vec<PortRange>,
+    /// Interrupts of the host that it gets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub irqs: Vec<u32>,
 }
 
 impl DomainConfig {
@@ -157,6 +192,8 @@ impl DomainConfig {
     pub const MAX_MEMORY_KIB: u64 = 1 << 36;
     /// Virtual processors at most: what Xen's interfaces can count.
     pub const MAX_VCPUS: u32 = 4096;
+    /// Devices of one class at most; more than any hypervisor gives a domain.
+    pub const MAX_DEVICES: usize = 256;
 
     /// A configuration with these values and the defaults of xend for everything else.
     pub fn new(name: &str, uuid: Uuid, memory_kib: u64, kind: GuestKind) -> DomainConfig {
@@ -165,16 +202,38 @@ impl DomainConfig {
             uuid,
             memory_kib,
             max_memory_kib: memory_kib,
+            shadow_memory_mib: None,
             vcpus: 1,
+            online_vcpus: None,
+            affinity: Vec::new(),
+            cpu_weight: None,
+            cpu_cap: None,
+            pool: None,
             kind,
             kernel: None,
+            ramdisk: None,
             extra: None,
+            bootloader: None,
+            bootloader_args: Vec::new(),
             on_poweroff: Action::Destroy,
             on_reboot: Action::Restart,
             on_crash: Action::Restart,
+            platform: Platform::default(),
+            cpuid: Vec::new(),
+            security_label: None,
             vifs: Vec::new(),
             vbds: Vec::new(),
+            vfbs: Vec::new(),
+            pci: Vec::new(),
+            vtpms: Vec::new(),
+            io_ports: Vec::new(),
+            irqs: Vec::new(),
         }
+    }
+
+    /// The memory that the domain may come to have, in KiB.
+    pub fn most_memory_kib(&self) -> u64 {
+        self.max_memory_kib.max(self.memory_kib)
     }
 
     /// The bridges that the domain's interfaces name, each once.
@@ -183,5 +242,12 @@ impl DomainConfig {
         bridges.sort_unstable();
         bridges.dedup();
         bridges
+    }
+
+    /// Whether a toolstack and its peers can know a domain by this name: 1 to [`DomainConfig::MAX_NAME`] bytes without control characters and without `/`
+    /// (names become parts of file names and of paths in xenstore), and without space around it (which is lost where names are read from a list).
+    pub fn is_name(name: &str) -> bool {
+        let fits = !name.is_empty() && sxp::bytes_of_text(name).len() <= DomainConfig::MAX_NAME;
+        fits && name.trim() == name && !name.chars().any(|c| c.is_control() || c == '/')
     }
 }

@@ -26,7 +26,8 @@ pub struct HostFacts {
     pub version: String,
     /// Processor architecture of its guests: `x86_64`, `riscv64`.
     pub architecture: String,
-    /// Virtualization extensions for guests: `vmx`, `svm`, `pv`; one in common is needed.
+    /// What its guests can be and have. Of Xen: `pv`, `pv32` (32-bit PV guests), `hvm` (PVH too), `hap`, `shadow` (log-dirty mode of PV guests), `vmx` or
+    /// `svm`. Of the embedded toolstack: the instruction set.
     #[serde(default)]
     pub virtualization: Vec<String>,
     /// Memory for a new domain, in KiB.
@@ -38,4 +39,9 @@ pub struct HostFacts {
     /// Bridges that a vif can be on.
     #[serde(default)]
     pub bridges: Vec<Bridge>,
+}
+
+impl HostFacts {
+    /// The toolstack that runs no domains but keeps them on disk. As the source's it says: the image comes from a disk, whatever runs there.
+    pub const SPOOL: &'static str = "spool";
 }

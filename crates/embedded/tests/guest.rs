@@ -82,6 +82,8 @@ fn arrive(source: &TestHost, id: u32, to: &TestHost, wire: &mut Wire) -> u32 {
     let arrival = Arrival {
         relocation: Uuid::new_v4(),
         config: &source.toolstack.config(id).unwrap(),
+        peer: "",
+        original: None,
     };
     let arrived = to.toolstack.arrive(&arrival, wire).unwrap();
     arrived.unpause().map_err(|undone| undone.error).unwrap()
@@ -155,7 +157,8 @@ fn two_pages_in_each_others_place_are_found() {
 #[test]
 fn a_stale_page_is_found() {
     let (a, b) = (TestHost::new(), TestHost::new());
-    let id = create(&a, "dirty=50");
+    // It writes to each page every two seconds, and looks at each twelve times a second: the stale one is seen before it is written to again.
+    let id = create(&a, "dirty=4");
     let mut earlier = image_of(&a.toolstack, id);
     let mut wire = later_image_of(&a.toolstack, id, page(&mut earlier, PFN));
     let stale = page(&mut earlier, PFN).to_vec();

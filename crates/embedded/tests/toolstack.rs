@@ -97,6 +97,8 @@ fn a_page_that_was_damaged_on_its_way_is_found() {
             &Arrival {
                 relocation,
                 config: &config,
+                peer: "",
+                original: None,
             },
             &mut wire,
         )
@@ -149,7 +151,9 @@ fn a_cut_leaves_the_domain_running_and_nothing_there() {
                 .arrive(
                     &Arrival {
                         relocation,
-                        config: &config
+                        config: &config,
+                        peer: "",
+                        original: None,
                     },
                     &mut wire
                 )
@@ -188,6 +192,8 @@ fn a_restarted_daemon_finds_what_waits_for_a_decision() {
                 &Arrival {
                     relocation,
                     config: &config,
+                    peer: "",
+                    original: None,
                 },
                 &mut wire,
             )

@@ -14,15 +14,22 @@
 //! └────── libxc image ──────┘
 //! ```
 
+pub mod convert;
 mod error;
+mod flow;
+pub mod inspect;
 mod item;
+pub mod legacy;
 mod order;
 mod page;
+mod recognise;
 pub mod record;
 pub mod save;
 pub mod v2;
 
 pub use error::ImageError;
+pub use flow::copy;
 pub use item::{DomainHeader, ImageSink, ImageSource, Item};
 pub use order::OrderCheck;
 pub use page::{PAGE_SIZE, PageBatch, PageContent, PageEntry, PageType};
+pub use recognise::{Certainty, FIRST_BYTES, Format, Recognised, not_an_image, recognise};

@@ -27,6 +27,11 @@ impl PageType {
         self.0
     }
 
+    /// The level of a page table of this type, pinned or not: 1 to 4.
+    pub fn table_level(self) -> Option<u8> {
+        matches!(self.0, 1..=4 | 9..=12).then_some(self.0 & 7)
+    }
+
     /// Whether pages of this type have content: all but broken, allocate-only and absent ones.
     pub fn has_data(self) -> bool {
         self.0 < Self::BROKEN.0

@@ -47,6 +47,10 @@ impl RecordType {
     /// The first type of relocd's own records for software machines; mandatory, unknown to any Xen.
     pub const EMBEDDED_FIRST: RecordType = RecordType(0x5256_0000);
 
+    /// relocd's own, optional: the configuration of the domain in libxl's JSON, as its Xen had it. Directly behind the start, and only there.
+    /// A Xen that meets it skips it.
+    pub const XL_CONFIG: RecordType = RecordType(0xd256_0001);
+
     /// Whether a reader that does not know this type may skip the record.
     pub fn is_optional(self) -> bool {
         self.0 & 0x8000_0000 != 0

@@ -1,12 +1,18 @@
 //! The operators' socket: what `xm` asks the daemon, and what it answers.
 //!
 //! A unix stream socket, mode 0600. The grammar is that of the relocation port: each message is one S-expression and a newline. A connection
-//! carries one [`Request`]; the daemon answers with any number of [`Reply::Progress`] (only for `migrate`), then one [`Reply::Err`] or one other reply.
+//! carries one [`Request`]; the daemon answers with any number of [`Reply::Progress`] (only for `migrate`, `spool-send` and `spool-restore`), then one [`Reply::Err`] or one other reply.
 //! After [`Reply::Console`] the connection is no longer messages but the domain's console, both ways, until one end closes.
+
+mod doubt;
+mod spool;
 
 use domain::HostFacts;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+pub use doubt::{Choice, Decision, Doubt};
+pub use spool::{SpoolLine, SpoolSend};
 
 /// Where the socket is unless told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/relocd/control";
@@ -62,29 +68,42 @@ pub enum Request {
         /// Which.
         domain: String,
     },
-    /// Decides a relocation whose outcome can't be learnt.
+    /// Decides a relocation whose outcome can't be learnt, or tells what there is to decide.
     #[serde(rename_all = "kebab-case")]
     Resolve {
         /// The relocation.
         id: Uuid,
-        /// What shall become of this host's copy.
-        decision: Decision,
+        /// What shall become of the source's copy; absent: only tell.
+        #[serde(default)]
+        decision: Option<Decision>,
         /// The operator knows what can go wrong.
         #[serde(default)]
         yes_i_know: bool,
     },
     /// Relocations that run, and recent ones.
     Status,
-}
-
-/// An operator's decision about a copy that is suspended here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Decision {
-    /// It runs on here. Wrong if it runs at the other host.
-    Resume,
-    /// It ends here. Wrong if it does not run at the other host.
-    Destroy,
+    /// What is in the spool.
+    SpoolList,
+    /// Starts a domain from the spool. Answered with progress as well.
+    #[serde(rename_all = "kebab-case")]
+    SpoolRestore {
+        /// The domain's name, or the entry's id.
+        entry: String,
+        /// It can't have run since it was kept.
+        #[serde(default)]
+        yes_i_know: bool,
+    },
+    /// Sends a domain from the spool to another host. Answered as a relocation is.
+    SpoolSend(SpoolSend),
+    /// Deletes a domain from the spool.
+    #[serde(rename_all = "kebab-case")]
+    SpoolDelete {
+        /// The domain's name, or the entry's id.
+        entry: String,
+        /// The operator knows what is lost.
+        #[serde(default)]
+        yes_i_know: bool,
+    },
 }
 
 /// A relocation as an operator wants it.
@@ -119,6 +138,12 @@ pub struct Migrate {
     /// `stop`, `abort` or `throttle`; absent = `stop`.
     #[serde(default)]
     pub on_no_convergence: Option<NoConvergence>,
+    /// Version of Xen of the destination, if that is an xend: nothing on the wire tells it.
+    #[serde(default)]
+    pub xend: Option<String>,
+    /// To an xend: what the guest might miss and an xend can't take is left out.
+    #[serde(default)]
+    pub leave_out: bool,
 }
 
 /// What to do with a guest that dirties memory faster than it can be sent.
@@ -165,6 +190,15 @@ pub enum Reply {
         /// KiB that it has free.
         free_memory_kib: u64,
     },
+    /// To the same with a destination that is an xend, which can't be asked: nothing that can be known here is in the way.
+    #[serde(rename_all = "kebab-case")]
+    AdmittedToXend {
+        /// The version of Xen that it is taken for.
+        version: String,
+        /// What the domain has and an xend can't take.
+        #[serde(default)]
+        left_out: Vec<String>,
+    },
     /// To [`Request::Console`]: what follows is the console.
     #[serde(rename_all = "kebab-case")]
     Console {
@@ -179,6 +213,33 @@ pub enum Reply {
         /// Relocations that run, and those still in the journal.
         relocations: Vec<RelocationLine>,
     },
+    /// To [`Request::SpoolList`].
+    #[serde(rename_all = "kebab-case")]
+    Spool {
+        /// Where it is.
+        directory: String,
+        /// Bytes that are free there, less what images on their way still need.
+        free: u64,
+        /// Oldest first.
+        #[serde(default)]
+        entries: Vec<SpoolLine>,
+        /// What is wrong in the directory, in words.
+        #[serde(default)]
+        faults: Vec<String>,
+    },
+    /// To [`Request::SpoolRestore`]: the domain runs.
+    #[serde(rename_all = "kebab-case")]
+    Restored {
+        /// Its name.
+        name: String,
+        /// Its number.
+        domid: u32,
+        /// Why its file is still there: it is not to be restored again.
+        #[serde(default)]
+        left: Option<String>,
+    },
+    /// To [`Request::Resolve`] without a decision.
+    Doubt(Box<Doubt>),
     /// Refused or failed.
     Err(Failure),
 }
@@ -245,7 +306,7 @@ pub struct Info {
 pub struct Progress {
     /// The relocation.
     pub id: Uuid,
-    /// What is being done: `connecting`, `copying`, `suspended`, `loading`, `committing`, `in-doubt`.
+    /// What is being done: `connecting`, `checking`, `copying`, `suspended`, `loading`, `committing`, `in-doubt`.
     pub stage: String,
     /// The round, from 1; 0 before the first.
     #[serde(default)]
@@ -286,8 +347,17 @@ pub struct Migrated {
     pub domain: String,
     /// The destination, as the operator named it.
     pub host: String,
-    /// The domain's number there.
+    /// The domain's number there; 0 if it is not known: an xend does not tell.
     pub domid: u32,
+    /// The destination is an xend, of this version of Xen.
+    #[serde(default)]
+    pub xend: Option<String>,
+    /// What the domain had and the xend could not take.
+    #[serde(default)]
+    pub left_out: Vec<String>,
+    /// It does not run there, but is in the spool: the destination keeps domains on disk.
+    #[serde(default)]
+    pub spooled: bool,
     /// `live` or `offline`.
     pub mode: String,
     /// Rounds, with the last one.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`request`] | what may be asked on the relocation port, and replies in xend's form |
 //! | [`native`] | relocd to relocd: messages, frames, the image on the wire |
+//! | [`xend`] | an old xend as the sender: its envelope, its image, and who owns the domain meanwhile |
 //! | [`handoff`] | who owns the domain, at each moment: both ends' state machines |
 //! | [`control`] | the operators' socket |
 //!
@@ -25,3 +26,4 @@ pub mod control;
 pub mod handoff;
 pub mod native;
 pub mod request;
+pub mod xend;

@@ -147,15 +147,6 @@ pub fn parse_error_reply(text: &str) -> Vec<u8> {
     error_line(XendErrorClass::ParseError.text(), text)
 }
 
-/// A refusal to an xend: in the one shape that its sender finds in what it reads, `(err (type T) (value 'TEXT'))`, TEXT in single quotes.
-/// See [`sxp::quote_single`] for what happens to quotes and line ends in `text`.
-pub fn xend_refusal(text: &str) -> Vec<u8> {
-    let mut line = b"(err (type xen.xend.XendError.XendError) (value ".to_vec();
-    line.extend_from_slice(sxp::quote_single(text).as_bytes());
-    line.extend_from_slice(b"))\n");
-    line
-}
-
 /// relocd's own error reply: `(err (type WORD) (value 'TEXT'))` and a newline.
 pub fn error_line(word: &str, text: &str) -> Vec<u8> {
     let atom = |text: &str| Sexp::Atom(Atom::S(text.to_owned()));

@@ -3,7 +3,7 @@
 
 use domain::{Bridge, HostFacts};
 use peer::{
-    native::message::{Hello, HelloReply, ModeWord, Outcome, OutcomeQuery, Refused, Relocate, Reply},
+    native::message::{Hello, HelloReply, ModeWord, Outcome, OutcomeQuery, Refused, Relocate, Reply, Secret},
     request::Request,
 };
 use proptest::prelude::*;
@@ -119,24 +119,33 @@ proptest! {
 
     #[test]
     fn a_relocate_comes_back(id in any::<u128>(), live in any::<bool>(), dry_run in any::<bool>(), config in tree(), host in host()) {
+        let secret = Secret::new();
         let relocate = Relocate {
             id: uuid::Uuid::from_u128(id),
+            secret: Some(secret.clone()),
             mode: if live { ModeWord::Live } else { ModeWord::Offline },
             dry_run,
             config: sxp::Raw(config),
             host,
         };
         let read = Request::parse(&value(&relocate.to_line().unwrap())).unwrap();
+        prop_assert!(matches!(&read, Request::Relocate(read) if read.secret == Some(secret)));
         prop_assert_eq!(format!("{read:?}"), format!("{:?}", Request::Relocate(Box::new(relocate))));
     }
 
     #[test]
     fn an_outcome_query_comes_back(id in any::<u128>()) {
+        let secret = Secret::new();
         let query = OutcomeQuery {
             id: uuid::Uuid::from_u128(id),
+            secret: Some(secret.clone()),
             uuid: Some(uuid::Uuid::from_u128(!id)),
         };
         let read = Request::parse(&value(&query.to_line().unwrap())).unwrap();
+        prop_assert!(matches!(&read, Request::Outcome(read) if read.secret == Some(secret.clone())));
+        prop_assert!(secret != Secret::new());
+        let shown = format!("{read:?}");
+        prop_assert!(shown.contains("Secret(..)"), "{}", shown);
         prop_assert_eq!(format!("{read:?}"), format!("{:?}", Request::Outcome(query)));
     }
 

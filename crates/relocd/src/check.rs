@@ -25,13 +25,13 @@ fn load(file: &Path) -> Option<Config> {
 
 /// What a configuration asks for that this version does not do.
 pub(crate) fn not_in_this_version(config: &Config) -> impl Iterator<Item = &'static str> {
-    let server = config
-        .ssl_server
-        .then_some("xend-relocation-ssl-server: this version does not listen for TLS; its port stays closed");
     let client = config
         .relocation_ssl
         .then_some("xend-relocation-ssl: this version does not send over TLS; xm migrate is refused");
-    server.into_iter().chain(client)
+    let copy = (!config.safety_copy).then_some(
+        "relocd-safety-copy no has no effect in this version: whatever an xend sends is kept on disk until the domain runs",
+    );
+    client.into_iter().chain(copy)
 }
 
 /// `relocd check-config`: 0 if the file can be used, else 1.

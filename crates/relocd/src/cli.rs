@@ -28,8 +28,10 @@ pub const DEFAULT_STATE: &str = "/var/lib/relocd";
         relocd check-config                        is the configuration sound?\n  \
         relocd check-host 10.0.0.7                 may that host relocate in, and by which entry?\n  \
         relocd firewall --format nft | nft -f -    let in the hosts on the list, and nobody else\n  \
+        relocd image show web.save                 what is in a saved or captured domain?\n  \
         relocd demo                                a live relocation between two daemons on this machine\n\n\
-        Exit codes: 0 done; 1 failed, or not sound, or not allowed; 2 wrong usage; 78 the daemon can't use its configuration.\n\
+        Exit codes: 0 done; 1 failed, or not sound, or not allowed; 2 wrong usage; 78 the daemon can't use its configuration; 130 image convert \
+        was interrupted.\n\
         Signals: SIGHUP reads the configuration again; SIGTERM and SIGINT end the daemon, after relocations that are not committed have been given up."
 )]
 pub struct Cli {
@@ -50,7 +52,7 @@ pub struct DaemonArguments {
     /// What runs domains here; auto = xl where Xen runs, else embedded
     #[arg(long, value_enum, default_value_t = Choice::Auto)]
     pub toolstack: Choice,
-    /// Where the journal and the embedded toolstack's domains are
+    /// Where the journal is, the spool unless relocd-spool-directory says otherwise, and what the toolstack keeps
     #[arg(long, value_name = "DIR", default_value = DEFAULT_STATE)]
     pub state_dir: PathBuf,
     /// The operators' socket, for xm
@@ -107,6 +109,9 @@ pub enum Command {
         #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
         config: PathBuf,
     },
+    /// Tells what is in a domain's image, checks it, or converts an old one
+    #[command(subcommand)]
+    Image(ImageCommand),
     /// Relocates a domain between two daemons on this machine, live and back offline; needs no Xen
     #[command(after_help = "Examples:\n  relocd demo\n  relocd demo --memory 1024 --dirty 100\n\n\
         Ctrl-C ends it early. Nothing is left behind either way. Exit codes: 0 done or interrupted; 1 failed.")]
@@ -131,11 +136,82 @@ pub enum Command {
         #[arg(long, value_name = "DIR")]
         output: Option<PathBuf>,
     },
+    /// A process between the daemon and xl: used by the daemon itself
+    #[command(name = xl::TRANSPORT_COMMAND, hide = true)]
+    Transport {
+        /// What the daemon and xl say
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// A software machine: used by the daemon itself
     #[command(name = embedded::MACHINE_COMMAND, hide = true)]
     Machine {
         /// What the daemon says
         arguments: Vec<String>,
+    },
+    /// Speaks TLS on a connection: used by the daemon itself
+    #[command(name = crate::tls::RELAY_COMMAND, hide = true)]
+    RelayTls {
+        /// The private key
+        key: PathBuf,
+        /// The certificate
+        certificate: PathBuf,
+        /// Milliseconds for the handshake
+        handshake_ms: u64,
+    },
+    /// Receives an image from a xend: used by the daemon itself
+    #[command(name = crate::incoming::xend::RECEIVER_COMMAND, hide = true)]
+    ReceiveXend,
+}
+
+/// What to do with a domain's image: an xend envelope, an xl save file, a libxl stream, or a libxc image, legacy or of version 2 or 3.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ImageCommand {
+    /// Tells what a file is and what is in it: configuration, vcpus, rounds of pages, records with their offsets, oddities
+    #[command(
+        after_help = "Examples:\n  relocd image show web.save\n  zstd -dc web.xend.zst | relocd image show -\n  \
+        relocd image show --json web.save | jq .image.vcpus\n\n\
+        Formats: what an xend sends and saves, a file of xl save, a libxl stream, a libxc image of version 2 or 3, a libxc image of Xen 3.0 to 4.5. The \
+        last has no mark of its own: it is said how sure it is.\n\n\
+        Exit codes: 0 shown, followed to its end; 1 not an image, or it can't be followed to its end (what came before is shown)."
+    )]
+    Show {
+        /// The file; - is standard input
+        file: PathBuf,
+        /// Answers with one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Checks a file strictly, with nothing of what wrote it: order, lengths, padding, types and bounds of pages, and what a restorer needs
+    #[command(
+        after_help = "Examples:\n  relocd image verify web.save\n  ssh old-host cat /var/lib/xen/save/web | relocd image verify -\n\n\
+        Exit codes: 0 right; 1 wrong, and where, what was found, and what is expected; or it can't be read."
+    )]
+    Verify {
+        /// The file; - is standard input
+        file: PathBuf,
+    },
+    /// Makes a file that xl restore takes out of what an xend sent or saved, or out of any legacy image
+    #[command(
+        after_help = "Examples:\n  relocd image convert web.xend web.save && xl restore web.save\n  \
+        zstd -dc web.xend.zst | relocd image convert - web.save\n  relocd image convert --config web.cfg web.libxc web.save\n\n\
+        The configuration of an xend is converted; what has no counterpart is told on standard error. OUT appears when it is complete, and not before; \
+        it holds all of the guest's memory, so only its owner can read it.\n\n\
+        Exit codes: 0 done; 1 failed, and there is no OUT, or the old one; 130 interrupted, likewise."
+    )]
+    Convert {
+        /// The file to convert; - is standard input
+        #[arg(value_name = "IN")]
+        input: PathBuf,
+        /// The file to make; - is standard output
+        #[arg(value_name = "OUT")]
+        output: PathBuf,
+        /// A configuration as for xl, to be put in place of the one that stands in the file, or of none
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Replaces OUT if it is there
+        #[arg(long)]
+        force: bool,
     },
 }
 

@@ -12,6 +12,9 @@ use tokio::{
 /// Bytes that may be between two hosts, in the buffers of both kernels: a sender that goes on for longer does not listen.
 const MAX_ON_ITS_WAY: usize = 16 << 20;
 
+/// Bytes of a last word that is listened to at most.
+const MAX_LAST_WORD: usize = 4096;
+
 /// One end of a connection on which S-expressions go back and forth, and image bytes in between.
 ///
 /// Never takes a byte from the connection that is not part of a message: what follows may be an image, read by someone else.
@@ -122,30 +125,55 @@ impl Conversation {
         Ok(())
     }
 
+    /// Ends this side's half of the connection: nothing more is sent.
+    ///
+    /// # Errors
+    /// The system's.
+    pub async fn end(&mut self) -> io::Result<()> {
+        self.stream.shutdown().await
+    }
+
     /// Says a last word, and sees to it that it is not lost: a socket that is closed with unread bytes resets the connection, and the reset may
     /// overtake the word. So what still comes is read and dropped, for `limit` at most, and no more than what may have been on its way.
     pub async fn last_word(mut self, line: &[u8], limit: Duration) {
         let farewell = async {
             self.stream.write_all(line).await?;
-            self.drain().await
+            self.drain(&mut Vec::new()).await
         };
         // Whatever goes wrong here, the relocation has been decided already.
         let _ = timeout(limit, farewell).await;
     }
 
-    /// Hangs up and waits, for `limit` at most, until the other end has done so too: then it has done all that it does about the end.
-    pub async fn hang_up(mut self, limit: Duration) {
-        let _ = timeout(limit, self.drain()).await;
+    /// Hangs up and waits, for `limit` at most, until the other end has done so too: then it has done all that it does about the end. What it has said
+    /// last, if that came in time; what cannot be a last word is left out.
+    pub async fn hang_up(mut self, limit: Duration) -> Option<Sexp> {
+        let mut word = Vec::new();
+        timeout(limit, self.drain(&mut word)).await.ok()?.ok()?;
+        let mut reader = sxp::Reader::new(sxp::Limits {
+            max_bytes: MAX_LAST_WORD,
+            ..sxp::Limits::default()
+        });
+        let (mut rest, mut last) = (word.as_slice(), None);
+        while let Ok((used, Some(value))) = reader.feed(rest) {
+            last = Some(value);
+            rest = rest.get(used..).unwrap_or_default();
+        }
+        last
     }
 
-    async fn drain(&mut self) -> io::Result<()> {
+    /// Reads what still comes, and keeps the beginning of it.
+    async fn drain(&mut self, word: &mut Vec<u8>) -> io::Result<()> {
         self.stream.shutdown().await?;
         let mut sink = [0; 4096];
         let mut dropped = 0;
         while dropped < MAX_ON_ITS_WAY {
             match self.stream.read(&mut sink).await? {
                 0 => break,
-                count => dropped += count,
+                count => {
+                    let room = MAX_LAST_WORD.saturating_sub(word.len());
+                    word.extend(sink.iter().take(count.min(room)));
+                    dropped += count;
+                }
             }
         }
         Ok(())
@@ -155,7 +183,38 @@ impl Conversation {
     /// plain close lets several writes succeed.
     pub async fn refuse(mut self, line: &[u8]) {
         let _ = timeout(Duration::from_secs(1), self.stream.write_all(line)).await;
-        let _ = socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+        let _ = self.reset_on_close();
+    }
+
+    /// From now on the connection is reset when it is closed, whoever closes it: also the kernel, for a process that was killed.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn reset_on_close(&self) -> io::Result<()> {
+        socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO))
+    }
+
+    /// Bounds what the kernel takes in before anybody has read it.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn bound_receive_buffer(&self, bytes: usize) -> io::Result<()> {
+        socket2::SockRef::from(&self.stream).set_recv_buffer_size(bytes)
+    }
+
+    /// Takes bytes that are no message, as many as have come, `most` at most. The caller sets the time limit.
+    ///
+    /// # Errors
+    /// [`ConversationError::Closed`] at the end of the stream; [`ConversationError::Io`].
+    pub async fn take(&mut self, most: usize) -> Result<Vec<u8>, ConversationError> {
+        const STEP: usize = 64 << 10;
+        let mut bytes = vec![0; most.min(STEP)];
+        let count = self.stream.read(&mut bytes).await?;
+        if count == 0 {
+            return Err(ConversationError::Closed);
+        }
+        bytes.truncate(count);
+        Ok(bytes)
     }
 
     /// The connection for the bulk path: blocking, each call bounded by `idle`.
@@ -210,7 +269,7 @@ mod tests {
             let mut rest = Vec::new();
             there.read_to_end(&mut rest).await.unwrap();
             there
-                .write_all(b"(err (type arrival-failed) (value ''))\n")
+                .write_all(b"(loaded)\n(err (type arrival-failed) (value ''))\n")
                 .await
                 .unwrap();
             is_done.await.unwrap();
@@ -219,7 +278,8 @@ mod tests {
         // As long as the other end has not closed, neither its word nor anything else ends the wait.
         assert!(timeout(Duration::from_millis(50), &mut hanging_up).await.is_err());
         done.send(()).unwrap();
-        hanging_up.await;
+        let word = hanging_up.await.unwrap();
+        assert!(matches!(word, Sexp::List(word) if word.len() == 3));
         other.await.unwrap();
     }
 
@@ -228,8 +288,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let here = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (_there, _) = listener.accept().await.unwrap();
-        Conversation::new(here, sxp::Limits::default())
-            .hang_up(Duration::from_millis(20))
-            .await;
+        let hanging_up = Conversation::new(here, sxp::Limits::default()).hang_up(Duration::from_millis(20));
+        assert_eq!(hanging_up.await, None);
     }
 }

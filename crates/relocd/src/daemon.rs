@@ -10,17 +10,22 @@ use std::{
 use config::{Config, ConfigErrors, Loaded, Severity};
 use sd_notify::NotifyState;
 use tokio::time::sleep;
-use toolstack::ToolstackError;
+use toolstack::{
+    ToolstackError,
+    spool::{Spool, SpoolError},
+};
 
 use crate::{
-    allocator, check,
+    allocator,
+    blocking::blocking,
+    check,
     control::{self, ControlError},
     fault,
     host::Host,
     journal::{Journal, JournalError},
     listeners::{ListenError, Listeners},
     logging::{self, Logging},
-    recovery,
+    recovery, spooled,
     system::{self, Asked, LAST_WAIT},
     toolstacks,
 };
@@ -50,6 +55,9 @@ pub enum StartError {
     /// The journal.
     #[error("{0}")]
     Journal(#[from] JournalError),
+    /// The spool.
+    #[error("{0}")]
+    Spool(#[from] SpoolError),
     /// The operators' socket.
     #[error("{0}")]
     Control(#[from] ControlError),
@@ -120,16 +128,19 @@ async fn serve(
 ) -> Result<(), StartError> {
     // The socket comes first: it is what keeps two daemons from sharing a state directory.
     let operators = control::bind(&options.control)?;
-    let toolstack = toolstacks::open(options.toolstack, &config, &options.state_directory)?;
     let journal = Journal::open(&options.state_directory)?;
-    let host = Arc::new(Host::new(toolstack, journal, options.config.clone(), config));
+    let spool = open_spool(&options, &config).await?;
+    let toolstack = toolstacks::open(options.toolstack, &config, &options.state_directory, &spool)?;
+    let host = Arc::new(Host::new(toolstack, spool, journal, options.config.clone(), config));
     recovery::recover(&host).await?;
+    spooled::recover(&host).await;
     let mut listeners = Listeners::default();
     listeners.apply(&host, &host.config()).await?;
     let operators = tokio::spawn(control::serve(Arc::clone(&host), operators));
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"), toolstack = host.toolstack.name(), config = %options.config.display(), "relocd is ready"
     );
+    let expiry = tokio::spawn(expire(Arc::clone(&host)));
     let status = status(&host);
     system::notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
     while let Some(asked) = signals.recv().await {
@@ -140,8 +151,27 @@ async fn serve(
     }
     stop(&host, &mut listeners).await;
     operators.abort();
+    expiry.abort();
     let _ = std::fs::remove_file(&options.control);
     Ok(())
+}
+
+async fn open_spool(options: &Options, config: &Config) -> Result<Spool, SpoolError> {
+    let directory = config.spool_directory.clone();
+    let directory = directory.unwrap_or_else(|| options.state_directory.join("spool"));
+    // It may have to read images of gigabytes that a crash has left.
+    blocking(move || Spool::open(&directory)).await
+}
+
+/// How often records are looked at that may have expired.
+const EXPIRY: Duration = Duration::from_secs(3600);
+
+/// Removes expired records for as long as the daemon runs.
+async fn expire(host: Arc<Host>) {
+    loop {
+        sleep(EXPIRY).await;
+        recovery::expire(&host).await;
+    }
 }
 
 fn status(host: &Host) -> String {
@@ -157,11 +187,15 @@ async fn reload(host: &Arc<Host>, listeners: &mut Listeners, logging: &Logging) 
     match Config::load(&host.config_file) {
         Ok(loaded) => {
             tell(&loaded);
+            if loaded.config.spool_directory != host.config().spool_directory {
+                tracing::warn!("relocd-spool-directory takes effect when relocd is started the next time");
+            }
             match listeners.apply(host, &loaded.config).await {
                 Ok(()) => {
                     logging.apply(&loaded.config);
                     host.set_config(loaded.config);
                     tracing::info!("configuration reloaded");
+                    recovery::expire(host).await;
                 }
                 Err(error) => tracing::error!("configuration not reloaded, the old one stays in force: {error}"),
             }

@@ -1,7 +1,7 @@
 //! Failures as an operator sees them: what happened, what state the domain is in and where, what to do next.
 
 use peer::{control::Failure, native::message::Refused};
-use toolstack::ToolstackError;
+use toolstack::{ToolstackError, spool::SpoolError};
 
 use crate::relocations::Conflict;
 
@@ -68,6 +68,14 @@ pub fn refused(host: &str, refused: &Refused) -> Failure {
     }
 }
 
+/// What begins the news that the destination gave up before the commit. By then it has discarded what had arrived.
+pub const GAVE_UP: &str = "the destination gave up";
+
+/// Whether a failure is the destination's last word: [`GAVE_UP`].
+pub fn is_last_word(failure: &Failure) -> bool {
+    failure.r#type == "destination" && failure.value.contains(GAVE_UP)
+}
+
 /// Somebody asked to stop.
 pub fn cancelled(reason: &str) -> Failure {
     simple("cancelled", format!("cancelled: {reason}"))
@@ -76,4 +84,26 @@ pub fn cancelled(reason: &str) -> Failure {
 /// A fault of this program.
 pub fn internal(error: &dyn std::error::Error) -> Failure {
     simple("internal", format!("relocd is at fault: {error}")).next("please report it, with the journal of the service")
+}
+
+/// The spool's.
+pub fn spool(error: &SpoolError) -> Failure {
+    let (kind, next) = match error {
+        SpoolError::NotFound(_) => ("no-domain", Some("xm spool list shows what there is")),
+        SpoolError::Ambiguous { .. } => ("ambiguous", None),
+        SpoolError::Busy(_) => ("busy", Some("xm status tells what is running")),
+        SpoolError::NoRoom { .. } => ("spool-full", Some("make room there (xm spool list)")),
+        SpoolError::Config(_) => ("config", None),
+        SpoolError::Image(_) => ("image", None),
+        SpoolError::Io { .. }
+        | SpoolError::InUse(_)
+        | SpoolError::Foreign { .. }
+        | SpoolError::Remains { .. }
+        | SpoolError::Exists(_) => ("spool", None),
+    };
+    let failure = simple(kind, error.to_string());
+    match next {
+        Some(next) => failure.next(next),
+        None => failure,
+    }
 }

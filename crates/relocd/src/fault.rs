@@ -13,6 +13,9 @@
 //!   one's place, before the directory is synced, and when all is done;
 //! - `END.MESSAGE.send`, `.sent`, `.received`: before and after a message goes out, and when one has come;
 //! - `END.frame`: before each write or read of the image;
+//! - `in.receive.received`, `.ready`, `in.envelope.received`, `in.admitted.journalled`, `in.receiver.start`, `.started`, `in.go.send`, `.sent`,
+//!   `in.concluded.before`: while a domain arrives from a xend; and in the process that receives it `receiver.begun.say`, `receiver.go.received`,
+//!   `receiver.finish.before`, `.after`, `receiver.adopt.image`, `.record`, `receiver.whole.after`;
 //! - `END.DECISION.before`, `.after`: around the toolstack's `resume`, `destroy`, `unpause` and `discard`.
 
 #[cfg(feature = "fault-points")]

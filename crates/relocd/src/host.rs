@@ -9,7 +9,11 @@ use std::{
 use config::Config;
 use domain::HostFacts;
 use peer::control::Failure;
-use toolstack::{DEPARTING_PREFIX, Domain, DomainId, Toolstack, ToolstackError};
+use toolstack::{
+    DEPARTING_PREFIX, Departed, Domain, DomainId, Toolstack, ToolstackError,
+    spool::{self, Spool},
+};
+use uuid::Uuid;
 
 use crate::{
     blocking::blocking,
@@ -22,6 +26,8 @@ use crate::{
 pub struct Host {
     /// What runs domains here.
     pub toolstack: Arc<dyn Toolstack>,
+    /// Domains on disk.
+    pub spool: Spool,
     /// The relocations' journal.
     pub journal: Journal,
     /// The relocations that run now.
@@ -61,9 +67,16 @@ pub struct Limits {
 
 impl Host {
     /// A host at the daemon's start.
-    pub fn new(toolstack: Arc<dyn Toolstack>, journal: Journal, config_file: PathBuf, config: Config) -> Host {
+    pub fn new(
+        toolstack: Arc<dyn Toolstack>,
+        spool: Spool,
+        journal: Journal,
+        config_file: PathBuf,
+        config: Config,
+    ) -> Host {
         Host {
             toolstack,
+            spool,
             journal,
             relocations: Arc::default(),
             answering: Arc::default(),
@@ -117,6 +130,19 @@ impl Host {
     pub async fn facts(&self) -> Result<HostFacts, ToolstackError> {
         let toolstack = Arc::clone(&self.toolstack);
         blocking(move || toolstack.host()).await
+    }
+
+    /// A copy that waits for the outcome of a departure, in the spool or in the toolstack. Gives a blocking call, to be asked again and again.
+    pub fn find_departed(
+        &self,
+        uuid: Uuid,
+        relocation: Uuid,
+    ) -> impl Fn() -> toolstack::Result<Option<Box<dyn Departed>>> + Clone + Send + 'static {
+        let (toolstack, spool) = (Arc::clone(&self.toolstack), self.spool.clone());
+        move || match spool::find_departed(&spool, uuid, relocation)? {
+            Some(departed) => Ok(Some(departed)),
+            None => toolstack.find_departed(uuid, relocation),
+        }
     }
 
     /// All domains here.

@@ -4,6 +4,7 @@
 //! and `incoming`'s loading are where one becomes the other.
 
 mod allocator;
+mod audit;
 mod blocking;
 mod cancel;
 pub mod check;
@@ -15,6 +16,7 @@ pub mod demo;
 mod failure;
 mod fault;
 mod host;
+pub mod image_tools;
 mod incoming;
 mod interfaces;
 mod journal;
@@ -25,6 +27,10 @@ mod outgoing;
 mod port;
 mod recovery;
 mod relocations;
+mod spooled;
 mod system;
+pub mod tls;
 mod toolstacks;
 mod unwritten;
+
+pub use incoming::xend::receiver::main as receive_xend;

@@ -14,6 +14,7 @@ use crate::{
     host::Host,
     interfaces,
     port::{self, Connections},
+    tls::{Identity, IdentityError},
 };
 
 /// Connections that the kernel keeps waiting.
@@ -25,6 +26,9 @@ pub enum ListenError {
     /// The name in `xend-relocation-address` is neither an interface with an address nor a host.
     #[error("xend-relocation-address: '{0}' is neither an interface with an address nor the name of this host")]
     NoAddress(String),
+    /// The key and certificate of the port with TLS can't be used.
+    #[error("{0}")]
+    Identity(#[from] IdentityError),
     /// The system refused.
     #[error("can't listen on {address}: {source}; {hint}")]
     Bind {
@@ -37,10 +41,18 @@ pub enum ListenError {
     },
 }
 
+/// Where is listened, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Port {
+    address: SocketAddr,
+    /// For TLS.
+    identity: Option<Identity>,
+}
+
 /// What is listened on.
 #[derive(Default)]
 pub struct Listeners {
-    bound: Vec<(SocketAddr, JoinHandle<()>)>,
+    bound: Vec<(Port, JoinHandle<()>)>,
     connections: Connections,
 }
 
@@ -50,63 +62,64 @@ impl Listeners {
     /// # Errors
     /// [`ListenError`]; then everything is as before.
     pub async fn apply(&mut self, host: &Arc<Host>, config: &Config) -> Result<(), ListenError> {
-        let wanted = if config.relocation_server {
-            addresses(config)?
-        } else {
-            Vec::new()
-        };
+        let wanted = wanted(config)?;
         // "All addresses" and one of them don't go together on a port: what is in the way of a new one is closed first, and opened again if that fails.
         let mut closed = Vec::new();
-        for (address, task) in std::mem::take(&mut self.bound) {
-            let in_the_way = !wanted.contains(&address) && wanted.iter().any(|new| new.port() == address.port());
-            if in_the_way {
+        for (port, task) in std::mem::take(&mut self.bound) {
+            let same = |new: &Port| new.address.port() == port.address.port();
+            if !wanted.contains(&port) && wanted.iter().any(same) {
                 task.abort();
                 let _ = task.await;
-                closed.push(address);
+                closed.push(port);
             } else {
-                self.bound.push((address, task));
+                self.bound.push((port, task));
             }
         }
         let missing = wanted
             .iter()
-            .filter(|address| !self.bound.iter().any(|(bound, _)| bound == *address));
+            .filter(|port| !self.bound.iter().any(|(bound, _)| bound == *port));
         let new: Result<Vec<_>, _> = missing
-            .map(|address| bind(*address).map(|listener| (*address, listener)))
+            .map(|port| bind(port.address).map(|listener| (port.clone(), listener)))
             .collect();
         let new = match new {
             Ok(new) => new,
             Err(error) => {
-                for address in closed {
-                    match bind(address) {
-                        Ok(listener) => self.accept(host, address, listener),
-                        Err(error) => tracing::error!("no longer listening on {address}: {error}"),
+                for port in closed {
+                    match bind(port.address) {
+                        Ok(listener) => self.accept(host, port, listener),
+                        Err(error) => tracing::error!("no longer listening on {}: {error}", port.address),
                     }
                 }
                 return Err(error);
             }
         };
-        for address in closed {
-            tracing::info!(%address, "no longer listening");
+        for port in closed {
+            tracing::info!(address = %port.address, "no longer listening");
         }
-        self.bound.retain(|(address, task)| {
-            let stays = wanted.contains(address);
+        self.bound.retain(|(port, task)| {
+            let stays = wanted.contains(port);
             if !stays {
-                tracing::info!(%address, "no longer listening");
+                tracing::info!(address = %port.address, "no longer listening");
                 task.abort();
             }
             stays
         });
-        for (address, listener) in new {
-            self.accept(host, address, listener);
+        for (port, listener) in new {
+            self.accept(host, port, listener);
         }
-        host.set_listening(self.bound.iter().map(|(address, _)| address.to_string()).collect());
+        host.set_listening(self.bound.iter().map(|(port, _)| port.address.to_string()).collect());
         Ok(())
     }
 
-    fn accept(&mut self, host: &Arc<Host>, address: SocketAddr, listener: TcpListener) {
-        tracing::info!(%address, "listening for relocations");
-        let task = tokio::spawn(port::serve(Arc::clone(host), listener, self.connections.clone()));
-        self.bound.push((address, task));
+    fn accept(&mut self, host: &Arc<Host>, port: Port, listener: TcpListener) {
+        tracing::info!(address = %port.address, tls = port.identity.is_some(), "listening for relocations");
+        let serve = port::serve(
+            Arc::clone(host),
+            listener,
+            self.connections.clone(),
+            port.identity.clone(),
+        );
+        self.bound.push((port, tokio::spawn(serve)));
     }
 
     /// Listens no more.
@@ -117,8 +130,33 @@ impl Listeners {
     }
 }
 
-fn addresses(config: &Config) -> Result<Vec<SocketAddr>, ListenError> {
-    let port = config.relocation_port;
+/// As for xend, the two ports are independent of each other.
+fn wanted(config: &Config) -> Result<Vec<Port>, ListenError> {
+    let mut ports = Vec::new();
+    if config.relocation_server {
+        let plain = addresses(config, config.relocation_port)?;
+        ports.extend(plain.into_iter().map(|address| Port {
+            address,
+            identity: None,
+        }));
+    }
+    if let (true, Some(key), Some(certificate)) = (config.ssl_server, &config.ssl_key_file, &config.ssl_cert_file) {
+        let identity = Identity {
+            key: key.clone(),
+            certificate: certificate.clone(),
+        };
+        // Read anew for each connection: what is wrong with it is to be told now.
+        identity.load()?;
+        let tls = addresses(config, config.ssl_port)?;
+        ports.extend(tls.into_iter().map(|address| Port {
+            address,
+            identity: Some(identity.clone()),
+        }));
+    }
+    Ok(ports)
+}
+
+fn addresses(config: &Config, port: u16) -> Result<Vec<SocketAddr>, ListenError> {
     Ok(match &config.relocation_address {
         ListenAddress::All => vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))],
         ListenAddress::Address(address) => vec![SocketAddr::new(*address, port)],

@@ -9,7 +9,7 @@ use std::{
 };
 
 use config::{Config, LogLevel};
-use tracing::{Level, Metadata, level_filters::LevelFilter};
+use tracing::{Level, Metadata, Subscriber, level_filters::LevelFilter};
 use tracing_subscriber::{
     Layer, Registry,
     field::RecordFields,
@@ -17,16 +17,16 @@ use tracing_subscriber::{
         self, FormatFields, MakeWriter,
         format::{DefaultFields, Writer},
     },
-    layer::SubscriberExt,
+    layer::{Context, SubscriberExt},
     reload,
     util::SubscriberInitExt,
 };
 
-use crate::relocations::lock;
+use crate::{audit, relocations::lock};
 
 /// Changes level and file while the daemon runs.
 pub struct Logging {
-    level: reload::Handle<LevelFilter, Registry>,
+    level: reload::Handle<Threshold, Registry>,
     file: LogFile,
 }
 
@@ -155,6 +155,14 @@ pub fn start(config: &Config) -> Logging {
     logging
 }
 
+/// Begins to log in a process that the daemon has started.
+pub fn start_receiver(log_file: Option<std::path::PathBuf>) {
+    start(&Config {
+        log_file,
+        ..Config::default()
+    });
+}
+
 impl Logging {
     /// Makes the log agree with a configuration. Opens the file anew: what rotated it away gets a fresh one.
     pub fn apply(&self, config: &Config) {
@@ -172,12 +180,25 @@ fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).mode(0o640).open(path)
 }
 
-fn filter(level: LogLevel) -> LevelFilter {
-    match level {
+/// Lets through what the level lets through, and the audit trail.
+struct Threshold(LevelFilter);
+
+impl<S: Subscriber> Layer<S> for Threshold {
+    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        *metadata.level() <= self.0 || metadata.target() == audit::TARGET
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(self.0.max(LevelFilter::INFO))
+    }
+}
+
+fn filter(level: LogLevel) -> Threshold {
+    Threshold(match level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
         LogLevel::Info => LevelFilter::INFO,
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
-    }
+    })
 }

@@ -6,7 +6,7 @@ use clap::{CommandFactory, Parser};
 use relocd::{
     check,
     cli::{Cli, Command},
-    daemon, demo,
+    daemon, demo, image_tools,
 };
 
 fn main() -> ExitCode {
@@ -26,13 +26,21 @@ fn main() -> ExitCode {
         Some(Command::CheckConfig { file }) => check::config(&file),
         Some(Command::CheckHost { address, config }) => check::host(address, &config),
         Some(Command::Firewall { format, config }) => check::firewall(format, &config),
+        Some(Command::Image(command)) => image_tools::run(command),
         Some(Command::Demo { memory, dirty }) => demo::run(memory, dirty),
         Some(Command::Completions { shell }) => {
             clap_complete::generate(shell, &mut Cli::command(), "relocd", &mut std::io::stdout());
             ExitCode::SUCCESS
         }
         Some(Command::Man { output }) => man(output.as_deref()),
+        Some(Command::Transport { arguments }) => xl::transport_main(&arguments),
         Some(Command::Machine { arguments }) => embedded::machine_main(&arguments),
+        Some(Command::RelayTls {
+            key,
+            certificate,
+            handshake_ms,
+        }) => relocd::tls::main(&key, &certificate, handshake_ms),
+        Some(Command::ReceiveXend) => relocd::receive_xend(),
     }
 }
 

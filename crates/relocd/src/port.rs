@@ -14,6 +14,7 @@ use config::{AllowedBy, Verdict};
 use peer::{
     native::message::{HelloReply, Refused, Reply, VERSION},
     request::{self, HELP_REPLY, Request},
+    xend,
 };
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -22,10 +23,12 @@ use tokio::{
 };
 
 use crate::{
+    blocking::blocking,
     conversation::{Conversation, ConversationError, prepare},
     fault,
     host::{Host, Limits},
     incoming, names,
+    tls::{self, Identity},
 };
 
 /// Messages on one connection that may be wrong before it is closed. A real xend allows any number.
@@ -41,14 +44,15 @@ const LAST_WORD: Duration = Duration::from_secs(2);
 const MAX_LEAVING: usize = 1000;
 
 /// Nesting of a message at most: a configuration needs six.
-const MAX_DEPTH: usize = 32;
+pub(crate) const MAX_DEPTH: usize = 32;
 
 /// Accepts connections until the task is dropped; those that are under way then go on.
-pub async fn serve(host: Arc<Host>, listener: TcpListener, connections: Connections) {
+/// `identity`: of a port with TLS.
+pub async fn serve(host: Arc<Host>, listener: TcpListener, connections: Connections, identity: Option<Identity>) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                connections.spawn(&host, stream, peer);
+                connections.spawn(&host, stream, peer, identity.clone());
             }
             Err(error) => {
                 // Out of descriptors, mostly: it will not get better at once.
@@ -68,15 +72,26 @@ pub struct Connections {
     unknown: Places,
     /// Turned away, and given time to read the reason.
     leaving: Places,
+    /// Not on the list, and perhaps the source of a relocation that has been here.
+    strangers: Places,
     tasks: Arc<std::sync::Mutex<JoinSet<()>>>,
 }
+
+/// How long a host that is not on the list may take to show that it is the source of a relocation.
+const PROOF: Duration = Duration::from_secs(2);
+
+/// Such hosts at once. A source that finds no place asks again.
+const MAX_STRANGERS: usize = 16;
+
+/// Bytes of their one message: a question for the outcome.
+const MAX_QUESTION: usize = 256;
 
 /// Counts connections of a kind.
 #[derive(Clone, Default)]
 struct Places(Arc<AtomicUsize>);
 
 /// One of them.
-struct Place(Arc<AtomicUsize>);
+pub struct Place(Arc<AtomicUsize>);
 
 impl Places {
     /// A place, if fewer than `limit` are taken.
@@ -94,24 +109,33 @@ impl Drop for Place {
 }
 
 impl Connections {
-    fn spawn(&self, host: &Arc<Host>, stream: TcpStream, peer: SocketAddr) {
+    fn spawn(&self, host: &Arc<Host>, stream: TcpStream, peer: SocketAddr, identity: Option<Identity>) {
         let (host, connections) = (Arc::clone(host), self.clone());
         let mut tasks = crate::relocations::lock(&self.tasks);
         // What has ended is swept out here, so that the set does not grow.
         while tasks.try_join_next().is_some() {}
         tasks.spawn(async move {
-            if let Err(error) = connections.serve(&host, stream, peer).await {
+            if let Err(error) = connections.serve(&host, stream, peer, identity).await {
                 tracing::debug!(%peer, %error, "the connection ended");
             }
         });
     }
 
-    async fn serve(&self, host: &Arc<Host>, stream: TcpStream, peer: SocketAddr) -> io::Result<()> {
+    async fn serve(
+        &self,
+        host: &Arc<Host>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        identity: Option<Identity>,
+    ) -> io::Result<()> {
         prepare(&stream)?;
         let address = plain(peer.ip());
         let limits = host.limits();
         let Some(entry) = self.allowed(host, address, &limits).await else {
-            // As xend: closed without a byte.
+            // As xend: closed without a byte. But for a source whose address has changed since.
+            if let Some(_stranger) = self.strangers.take(MAX_STRANGERS) {
+                question_only(host, stream).await;
+            }
             return Ok(());
         };
         let sxp_limits = sxp::Limits {
@@ -119,10 +143,12 @@ impl Connections {
             max_depth: MAX_DEPTH,
             ..sxp::Limits::default()
         };
-        let conversation = Conversation::new(stream, sxp_limits);
         let Some(place) = self.waiting.take(limits.max_connections) else {
             tracing::warn!(%address, limit = limits.max_connections, "too many connections: refused");
-            if let Some(_leaving) = self.leaving.take(MAX_LEAVING) {
+            if identity.is_none()
+                && let Some(_leaving) = self.leaving.take(MAX_LEAVING)
+            {
+                let conversation = Conversation::new(stream, sxp_limits);
                 let text = format!("busy: {} connections are waiting already", limits.max_connections);
                 conversation
                     .last_word(&request::error_line("busy", &text), LAST_WORD)
@@ -130,7 +156,18 @@ impl Connections {
             }
             return Ok(());
         };
+        let stream = match identity {
+            Some(identity) => Self::with_tls(stream, identity, &limits).await?,
+            None => stream,
+        };
+        let conversation = Conversation::new(stream, sxp_limits);
         converse(host, conversation, &peer.to_string(), &entry, place).await
+    }
+
+    /// Puts TLS on a connection.
+    async fn with_tls(stream: TcpStream, identity: Identity, limits: &Limits) -> io::Result<TcpStream> {
+        let (stream, handshake) = (stream.into_std()?, limits.handshake);
+        TcpStream::from_std(blocking(move || tls::accept(stream, &identity, handshake)).await?)
     }
 
     /// The entry of the allow list that lets the peer in.
@@ -161,6 +198,25 @@ impl Connections {
                 None
             }
         }
+    }
+}
+
+/// Answers a host that is not on the list if it shows that it is a relocation's source, and says nothing otherwise.
+async fn question_only(host: &Arc<Host>, stream: TcpStream) {
+    let limits = sxp::Limits {
+        max_bytes: MAX_QUESTION,
+        max_depth: 3,
+        ..sxp::Limits::default()
+    };
+    let mut conversation = Conversation::new(stream, limits);
+    let Ok(value) = conversation.next_line(PROOF).await else {
+        return;
+    };
+    let Ok(Request::Outcome(query)) = Request::parse(&value) else {
+        return;
+    };
+    if let Some(answer) = incoming::outcome(host, &query, false).await {
+        conversation.last_word(&to_line(&answer), LAST_WORD).await;
     }
 }
 
@@ -202,13 +258,12 @@ async fn converse(
         let reply = match Request::parse(&value) {
             Ok(Request::Help) => HELP_REPLY.to_vec(),
             Ok(Request::Quit) => return Ok(()),
-            Ok(Request::Receive | Request::SslReceive) => {
-                tracing::warn!(
-                    peer,
-                    "an xend wants to relocate a domain to here: not supported by this version"
-                );
-                let line = request::xend_refusal("this relocd does not take domains from xend yet");
-                conversation.refuse(&line).await;
+            Ok(request @ (Request::Receive | Request::SslReceive)) => {
+                let ready = match request {
+                    Request::SslReceive => xend::SSL_READY,
+                    _ => xend::READY,
+                };
+                incoming::xend::receive(host, conversation, ready, peer, entry, place).await;
                 return Ok(());
             }
             Ok(Request::Hello(hello)) => {
@@ -233,9 +288,11 @@ async fn converse(
                     return Ok(());
                 }
                 fault::reached(&["in", "outcome", "received"]).await;
-                let answer = to_line(&incoming::outcome(host, &query).await);
+                let Some(answer) = incoming::outcome(host, &query, true).await else {
+                    return Ok(());
+                };
                 fault::reached(&["in", "outcome", "send"]).await;
-                answer
+                to_line(&answer)
             }
             Err(error) => {
                 faults += 1;

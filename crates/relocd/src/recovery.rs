@@ -4,17 +4,21 @@ use std::{sync::Arc, time::Duration};
 
 use domain::DomainConfig;
 use domain::GuestKind;
-use peer::handoff::{destination, source};
+use peer::{
+    control::Decision,
+    handoff::{destination, source},
+};
 use toolstack::DomainState;
 use tracing::Instrument;
 
 use crate::{
+    audit::Record,
     blocking::{blocking, patiently},
     host::Host,
-    incoming::{self, Incoming},
+    incoming::{self, Incoming, xend},
     journal::{Direction, Entry, JournalError},
     outgoing::{Handoff, conclude},
-    relocations::{Booked, Relocation},
+    relocations::{Booked, Decided, Relocation},
 };
 
 /// Takes up every relocation that the journal does not call over. Those that need the other host go on in the background.
@@ -23,17 +27,12 @@ use crate::{
 /// If the journal's directory can't be read: then nothing is known, and nothing may be touched.
 pub async fn recover(host: &Arc<Host>) -> Result<(), JournalError> {
     let journal = host.journal.clone();
-    let keep = host.config().journal_keep;
-    let (entries, faults) = blocking(move || {
-        if let Err(error) = journal.expire(|entry| is_over(entry).then(|| keep_for(entry, keep))) {
-            tracing::warn!(%error, "old records could not be removed");
-        }
-        journal.all()
-    })
-    .await?;
+    expire(host).await;
+    let (entries, faults) = blocking(move || journal.all()).await?;
     for fault in faults {
         tracing::error!("{fault}");
     }
+    let known: Vec<_> = entries.iter().map(|entry| entry.id).collect();
     for entry in entries.into_iter().filter(|entry| !is_over(entry)) {
         let span = tracing::info_span!(
             "relocation", id = %entry.id, direction = entry.direction.word(), domain = %entry.domain, peer = %entry.peer
@@ -41,10 +40,24 @@ pub async fn recover(host: &Arc<Host>) -> Result<(), JournalError> {
         tracing::info!(parent: &span, state = entry.state, "taken up again");
         match entry.direction {
             Direction::Out => outgoing(host, entry).instrument(span).await,
+            Direction::In if entry.mode == xend::MODE => {
+                let booked = book(host, &entry, None);
+                span.in_scope(|| xend::recover(host, entry, booked));
+            }
             Direction::In => arriving(host, entry).instrument(span).await,
         }
     }
+    xend::recover_all(host, &known).await;
     Ok(())
+}
+
+/// Removes the records of relocations that have been over for long enough, as the configuration in force has it.
+pub async fn expire(host: &Host) {
+    let (journal, keep) = (host.journal.clone(), host.config().journal_keep);
+    let expired = blocking(move || journal.expire(|entry| is_over(entry).then(|| keep_for(entry, keep)))).await;
+    if let Err(error) = expired {
+        tracing::warn!(%error, "old records could not be removed");
+    }
 }
 
 /// A source that was down, or cut off, may ask late whether its domain has run here, and it resumes an old copy if nobody remembers.
@@ -61,13 +74,18 @@ fn keep_for(entry: &Entry, keep: Duration) -> Duration {
 /// Whether nothing is left to do for a record.
 pub fn is_over(entry: &Entry) -> bool {
     match entry.direction {
+        Direction::In if entry.mode == xend::MODE => xend::is_over(entry),
         Direction::Out => source::State::from_name(&entry.state).is_some_and(source::State::is_over),
         Direction::In => destination::State::from_name(&entry.state).is_some_and(destination::State::is_over),
     }
 }
 
 fn mode(entry: &Entry) -> &'static str {
-    if entry.mode == "live" { "live" } else { "offline" }
+    match entry.mode.as_str() {
+        "live" => "live",
+        xend::MODE => xend::MODE,
+        _ => "offline",
+    }
 }
 
 /// Its place in the books, whatever the limits.
@@ -78,6 +96,9 @@ fn book(host: &Arc<Host>, entry: &Entry, incoming: Option<Arc<Incoming>>) -> Opt
         incoming,
         ..Relocation::new(entry.id, entry.direction, &config, &entry.peer, mode(entry))
     };
+    relocation
+        .to_xend
+        .store(entry.xend.is_some(), std::sync::atomic::Ordering::SeqCst);
     match host.relocations.begin(relocation, usize::MAX) {
         Ok(booked) => Some(booked),
         Err(conflict) => {
@@ -87,11 +108,14 @@ fn book(host: &Arc<Host>, entry: &Entry, incoming: Option<Arc<Incoming>>) -> Opt
     }
 }
 
-async fn outgoing(host: &Arc<Host>, entry: Entry) {
+/// Who has decided, unless an operator does.
+const BY_RESTART: &str = "relocd, after a restart";
+
+async fn outgoing(host: &Arc<Host>, mut entry: Entry) {
+    entry.decided_by.get_or_insert_with(|| BY_RESTART.to_owned());
     let Some(booked) = book(host, &entry, None) else { return };
     booked.relocation.stage("recovering");
-    let (toolstack, uuid, id) = (Arc::clone(&host.toolstack), entry.uuid, entry.id);
-    let departed = match patiently(move || toolstack.find_departed(uuid, id)).await {
+    let departed = match patiently(host.find_departed(entry.uuid, entry.id)).await {
         Ok(departed) => departed,
         Err(error) => {
             tracing::error!(%error, "the toolstack can't say whether the domain is here: left alone until the next start");
@@ -116,7 +140,10 @@ async fn outgoing(host: &Arc<Host>, entry: Entry) {
             Err(error) => Err(error),
         };
         match concluded {
-            Ok((_, conclusion)) => tracing::info!(?conclusion, "settled"),
+            Ok((handoff, conclusion)) => {
+                tracing::info!(?conclusion, "settled");
+                Record::of(handoff.entry()).over(conclusion.outcome());
+            }
             Err(error) => tracing::error!(%error, "the handoff is at fault"),
         }
     };
@@ -153,6 +180,7 @@ async fn arriving(host: &Arc<Host>, mut entry: Entry) {
     if committed && arrived.is_none() {
         entry.domid = running;
     }
+    entry.decided_by.get_or_insert_with(|| BY_RESTART.to_owned());
     let lost = committed && arrived.is_none() && running.is_none();
     let Some(incoming) = Incoming::recover(entry.clone(), host.journal.clone(), arrived) else {
         tracing::error!("the journal has a state that this program does not know: left alone");
@@ -163,29 +191,71 @@ async fn arriving(host: &Arc<Host>, mut entry: Entry) {
         return;
     };
     if lost {
-        let reason = "it was committed to this host, but is not here: it may have run and ended, or this host may have been restarted";
-        tracing::error!("{reason}");
-        incoming.lost(reason);
+        tracing::error!("{LOST}");
+        incoming.lost(&format!(
+            "{LOST}; an operator there can say which: xm resolve {}",
+            entry.id
+        ));
         booked.relocation.stage("lost");
-        booked.relocation.note(reason);
-        // Stays in the books, to answer the source, for as long as the daemon runs; the domain may come here again.
+        booked.relocation.note(LOST);
+        // Stays in the books, to answer the source, until an operator decides; the domain may come here again.
         booked.relocation.end();
-        std::mem::forget(booked);
+        let host = Arc::clone(host);
+        tokio::spawn(async move { lost_domain(&host, &booked, &incoming).await }.in_current_span());
         return;
     }
     booked.relocation.stage("recovering");
+    let host = Arc::clone(host);
     let carry_on = async move {
         let handoff = Arc::clone(&incoming);
         match blocking(move || handoff.again()).await {
-            Ok(said) => {
-                incoming::settle(&incoming, said).await;
+            Ok(_) => {
+                incoming::settle(&booked.relocation, &incoming).await;
                 tracing::info!(state = incoming.state().name(), "settled");
+                incoming::over(&incoming, None);
+                incoming::finish(&host, &booked.relocation, &incoming).await;
             }
             Err(error) => tracing::error!(%error, "the handoff is at fault"),
         }
-        drop(booked);
     };
     tokio::spawn(carry_on.in_current_span());
+}
+
+/// What is known of a domain whose commit is in the journal, and which is not here.
+const LOST: &str = "it was committed to this host, but is not here: it may have run and ended, or this host may have been restarted before it ran";
+
+/// Waits for an operator's word on a lost domain, and does what follows.
+async fn lost_domain(host: &Host, booked: &Booked, incoming: &Arc<Incoming>) {
+    let mut operator = booked.relocation.operator.subscribe();
+    let decided = operator
+        .wait_for(Option::is_some)
+        .await
+        .ok()
+        .and_then(|decided| decided.clone());
+    // The books hold the sender: it can't be gone.
+    let Some(Decided { decision, by }) = decided else {
+        return;
+    };
+    let ran = decision == Decision::Destroy;
+    let handoff = Arc::clone(incoming);
+    let done = blocking(move || {
+        handoff.amend(|entry| {
+            let what = if ran { "it ran here" } else { "it never ran here" };
+            entry.detail = Some(format!("an operator decided: {what}"));
+            entry.decided_by = Some(by);
+        });
+        handoff.operator(ran)
+    })
+    .await;
+    match done {
+        Ok(_) => {
+            booked.relocation.stage(incoming.state().name());
+            incoming::settle(&booked.relocation, incoming).await;
+            incoming::over(incoming, None);
+            incoming::finish(host, &booked.relocation, incoming).await;
+        }
+        Err(error) => tracing::error!(%error, "the handoff is at fault"),
+    }
 }
 
 #[cfg(test)]

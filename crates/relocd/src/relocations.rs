@@ -21,6 +21,15 @@ use crate::{
     outgoing::progress_line,
 };
 
+/// What an operator has decided.
+#[derive(Clone, Debug)]
+pub struct Decided {
+    /// About the source's copy.
+    pub decision: Decision,
+    /// Who.
+    pub by: String,
+}
+
 /// A relocation that runs now.
 #[derive(Debug)]
 pub struct Relocation {
@@ -49,9 +58,11 @@ pub struct Relocation {
     /// What is known beyond that: why the outcome is open.
     pub detail: Mutex<Option<String>>,
     /// An operator's decision, once the outcome is open.
-    pub operator: watch::Sender<Option<Decision>>,
+    pub operator: watch::Sender<Option<Decided>>,
     /// The destination's handoff, for those who ask for the outcome.
     pub incoming: Option<Arc<Incoming>>,
+    /// The destination is an xend: it can't be asked for the outcome.
+    pub to_xend: AtomicBool,
     /// Set by [`Relocation::end`].
     pub over: AtomicBool,
 }
@@ -74,6 +85,7 @@ impl Relocation {
             detail: Mutex::new(None),
             operator: watch::Sender::new(None),
             incoming: None,
+            to_xend: AtomicBool::new(false),
             over: AtomicBool::new(false),
         }
     }
@@ -81,6 +93,11 @@ impl Relocation {
     /// Nothing is left to do but to tell the other end, which may take its time to listen: no longer in the way of others.
     pub fn end(&self) {
         self.over.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the destination is known to be an xend.
+    pub fn is_to_xend(&self) -> bool {
+        self.to_xend.load(Ordering::SeqCst)
     }
 
     fn is_in_the_way(&self) -> bool {
@@ -222,6 +239,25 @@ impl Relocations {
             .sum()
     }
 
+    /// Bytes that images of other arriving domains of a mode have yet to write, where `needed` is told a domain's memory in KiB: each less what has come of it.
+    pub fn unwritten_bytes(&self, mode: &str, but: Uuid, needed: impl Fn(u64) -> u64) -> u64 {
+        let running = lock(&self.running);
+        let arriving = running.relocations.values().filter(|relocation| {
+            relocation.direction == Direction::In
+                && relocation.mode == mode
+                && relocation.id != but
+                && relocation.is_in_the_way()
+        });
+        arriving
+            .map(|relocation| needed(relocation.reserved_kib).saturating_sub(lock(&relocation.progress).wire_bytes))
+            .fold(0, u64::saturating_add)
+    }
+
+    /// Whether [`Relocations::stop`] has been called.
+    pub fn is_stopping(&self) -> bool {
+        lock(&self.running).stopping
+    }
+
     /// Lets no new one begin, and asks all that run to stop.
     pub fn stop(&self, reason: &str) {
         let mut running = lock(&self.running);
@@ -235,4 +271,35 @@ impl Relocations {
 /// Locks; a thread that panicked while it held the lock has left nothing half done in these books.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::GuestKind;
+
+    use super::*;
+
+    #[test]
+    fn what_has_been_written_and_what_goes_elsewhere_needs_no_room() {
+        let books = Arc::new(Relocations::default());
+        let begin = |name: &str, direction, mode, reserved_kib, wire_bytes| {
+            let config = DomainConfig::new(name, Uuid::new_v4(), 1024, GuestKind::Pv);
+            let relocation = Relocation {
+                reserved_kib,
+                ..Relocation::new(Uuid::new_v4(), direction, &config, "peer", mode)
+            };
+            lock(&relocation.progress).wire_bytes = wire_bytes;
+            books.begin(relocation, 10).unwrap()
+        };
+        let own = begin("own", Direction::In, "xend", 1000, 0);
+        let native = begin("native", Direction::In, "live", 1000, 0);
+        let leaves = begin("leaves", Direction::Out, "xend", 1000, 0);
+        let half = begin("half", Direction::In, "xend", 1000, 400 * 1024);
+        let more = begin("more", Direction::In, "xend", 10, 11 * 1024);
+        let unwritten = || books.unwritten_bytes("xend", own.relocation.id, |kib| kib * 1024);
+        assert_eq!(unwritten(), 600 * 1024);
+        half.relocation.end();
+        assert_eq!(unwritten(), 0);
+        drop((native, leaves, more));
+    }
 }

@@ -7,11 +7,14 @@
 //! All calls block: they belong on threads of the bulk path, not on the async runtime.
 
 mod error;
+pub mod linux;
+pub mod spool;
 
 use std::{os::unix::net::UnixStream, path::PathBuf, time::Duration};
 
 use domain::{DomainConfig, HostFacts};
 use image::{ImageSink, ImageSource};
+use sexp::Sexp;
 use uuid::Uuid;
 
 pub use error::ToolstackError;
@@ -145,6 +148,10 @@ pub struct Arrival<'a> {
     pub relocation: Uuid,
     /// The domain's configuration.
     pub config: &'a DomainConfig,
+    /// Who sends it: address and port. For those who keep such things.
+    pub peer: &'a str,
+    /// The configuration as an xend sent it. For the same.
+    pub original: Option<&'a Sexp>,
 }
 
 /// What a toolstack is told of a domain that departs.

@@ -43,7 +43,8 @@ const CREATE: &str = "The file holds lines key = value, as for xend's xm and for
   vif    = [ 'mac=00:16:3e:00:00:01,bridge=xenbr0' ]
   disk   = [ 'phy:/dev/vg0/web,xvda,w' ]
 
-Keys: name memory maxmem vcpus kernel ramdisk extra uuid vif disk on_poweroff on_reboot on_crash type builder.
+Keys: name memory maxmem vcpus kernel ramdisk extra uuid vif disk on_poweroff on_reboot on_crash type builder; for guests of Xen most of
+those of xl.cfg(5) too.
 
 Examples:
   xm create web.cfg
@@ -59,12 +60,39 @@ State: r running, b blocked, p paused, s suspended, c crashed, d dying.";
 const CONSOLE: &str = "Example:
   xm console web           on the host where web runs; after a relocation, on the new host: what it printed moved along";
 
-const RESOLVE: &str = "Only for a relocation that xm status shows as in-doubt: the domain stands still here and may run at the other host.
+const SPOOL: &str = "A domain is in the spool because it could not be started here after an old xend host had sent it, and had given up its own copy; or \
+because relocd runs with --toolstack spool. Its file is what xl restore takes.
 
 Examples:
+  xm spool list                        what is there, and why
+  xm spool restore web                 start it here
+  xm spool send web 10.0.0.2           move it to another relocd host, which starts it
+  xm spool send --xend 4.1 web oldhost move it back to an old xend host, of Xen 4.1
+  xm spool delete --yes-i-know web     it runs elsewhere, or nobody needs it any more
+
+NAME is the domain's name, or the id that xm spool list shows: needed if two have the same name.";
+
+const SPOOL_STATES: &str = "State:
+  complete   the relocation that brought it goes on
+  kept       it waits for you
+  sending    it is being sent to another host
+  restoring  it is being started here, and has not run yet
+  starting   it was being started here when relocd ended: it may have run since";
+
+const SPOOL_DELETE: &str = "The file may be all that there is of the domain: its source may have given up its own copy.
+
+Examples:
+  xm spool delete web                  tells what would be lost
+  xm spool delete --yes-i-know web     it runs elsewhere, or nobody needs it any more";
+
+const RESOLVE: &str = "Only for a relocation that xm status shows as in-doubt (at the source: the domain stands still here and may run at the \
+destination) or as lost (at the destination: it was committed to this host and is not here).
+
+Examples:
+  xm resolve ID                          what happened, what is known, what can be decided
   xm resolve ID --resume                 tells what to make sure of
-  xm resolve ID --resume --yes-i-know    the domain does not run there and never will: it runs on here
-  xm resolve ID --destroy --yes-i-know   the domain runs there: the copy here ends";
+  xm resolve ID --resume --yes-i-know    the domain does not run at the destination, and never will or did: it runs on at the source
+  xm resolve ID --destroy --yes-i-know   the domain runs, or ran, at the destination: the source's copy ends";
 
 /// Manages the domains of this host, and moves them to others.
 #[derive(Debug, Parser)]
@@ -101,7 +129,10 @@ pub(crate) enum Command {
     Unpause(DomainArg),
     /// Tell about the host and the daemon.
     Info(JsonArg),
-    /// Decide a relocation whose outcome can't be learnt.
+    /// Domains that are kept on disk.
+    #[command(after_help = format!("{SPOOL}\n\n{CODES}"))]
+    Spool(SpoolArgs),
+    /// Tell about a relocation whose outcome can't be learnt, or decide it.
     Resolve(ResolveArgs),
     /// Tell about relocations that run, and recent ones.
     Status(JsonArg),
@@ -126,6 +157,8 @@ impl Command {
             Command::Migrate(args) => args.json,
             Command::List(args) => args.json,
             Command::Info(args) | Command::Status(args) => args.json,
+            Command::Spool(args) => matches!(&args.command, SpoolCommand::List(args) if args.json),
+            Command::Resolve(args) => args.json,
             _ => false,
         }
     }
@@ -188,6 +221,12 @@ pub(crate) struct MigrateArgs {
     /// What to do if the domain dirties its memory faster than it can be sent [default: stop].
     #[arg(long, value_name = "POLICY")]
     pub(crate) on_no_convergence: Option<Policy>,
+    /// The destination may be an old xend host, of this version of Xen, such as 4.1: nothing on the wire tells it.
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) xend: Option<String>,
+    /// To an old xend host: leave out what the guest might miss and an xend can't take.
+    #[arg(long, requires = "xend")]
+    pub(crate) leave_out: bool,
     /// Answer with one JSON object, without progress.
     #[arg(long)]
     pub(crate) json: bool,
@@ -233,22 +272,96 @@ pub(crate) struct CreateArgs {
     pub(crate) settings: Vec<String>,
 }
 
+/// `xm spool`.
+#[derive(Debug, Args)]
+pub(crate) struct SpoolArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: SpoolCommand,
+}
+
+/// What to do with the spool.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SpoolCommand {
+    /// List domains that are kept on disk, and why they are there.
+    #[command(after_help = SPOOL_STATES)]
+    List(JsonArg),
+    /// Start a domain here; its file is deleted once it runs.
+    Restore(SpoolRestoreArgs),
+    /// Move a domain to another relocd host, or back to an old xend host; its file is deleted once it runs there.
+    Send(SpoolSendArgs),
+    /// Delete a domain's file.
+    #[command(after_help = SPOOL_DELETE)]
+    Delete(SpoolDeleteArgs),
+}
+
+/// `xm spool restore`.
+#[derive(Debug, Args)]
+pub(crate) struct SpoolRestoreArgs {
+    /// You have made sure that the domain runs nowhere; only needed if it may have run since it was kept.
+    #[arg(long)]
+    pub(crate) yes_i_know: bool,
+    /// The domain's name, or the id that xm spool list shows.
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) name: String,
+}
+
+/// `xm spool send`.
+#[derive(Debug, Args)]
+pub(crate) struct SpoolSendArgs {
+    /// The destination's relocation port [default: this host's own].
+    #[arg(short, long, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) port: Option<u16>,
+    /// Check at both ends whether it could be moved, and move nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// The destination may be an old xend host, of this version of Xen, such as 4.1: nothing on the wire tells it.
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) xend: Option<String>,
+    /// To an old xend host: leave out what the guest might miss and an xend can't take.
+    #[arg(long, requires = "xend")]
+    pub(crate) leave_out: bool,
+    /// You have made sure that the domain runs nowhere; only needed if it may have run since it was kept.
+    #[arg(long)]
+    pub(crate) yes_i_know: bool,
+    /// The domain's name, or the id that xm spool list shows.
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) name: String,
+    /// Name or address of the destination.
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) host: String,
+}
+
+/// `xm spool delete`.
+#[derive(Debug, Args)]
+pub(crate) struct SpoolDeleteArgs {
+    /// You have made sure that the domain runs elsewhere, or that nobody needs it; without this, xm only tells what would be lost.
+    #[arg(long)]
+    pub(crate) yes_i_know: bool,
+    /// The domain's name, or the id that xm spool list shows.
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) name: String,
+}
+
 /// `xm resolve`.
 #[derive(Debug, Args)]
 #[command(after_help = RESOLVE)]
-#[command(group = clap::ArgGroup::new("decision").required(true).args(["resume", "destroy"]))]
+#[command(group = clap::ArgGroup::new("decision").args(["resume", "destroy"]))]
 pub(crate) struct ResolveArgs {
     /// The relocation, as xm status tells it.
     pub(crate) id: Uuid,
-    /// The domain runs on here. Wrong if it runs at the other host.
+    /// The domain runs on at the source. Wrong if it runs, or ran, at the destination.
     #[arg(long)]
     pub(crate) resume: bool,
-    /// The domain's copy here ends. Wrong if it does not run at the other host.
+    /// The source's copy ends. Wrong if the domain does not run, and never ran, at the destination.
     #[arg(long)]
     pub(crate) destroy: bool,
     /// You have made sure of it; without this, xm only tells what to make sure of.
-    #[arg(long)]
+    #[arg(long, requires = "decision")]
     pub(crate) yes_i_know: bool,
+    /// Answer with one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// A shell that completions are made for.

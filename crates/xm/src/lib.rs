@@ -5,7 +5,6 @@
 //! | `cli` | the command line, of which help, man pages and completions are made too |
 //! | `client` | one request to the daemon, and its answers |
 //! | `commands` | what each subcommand does |
-//! | `config_file` | `key = value` files that describe a domain |
 //! | `error` | what can go wrong, with exit codes |
 //! | `progress` | a relocation as it goes on: a bar or lines |
 //! | `render`, `units` | answers as text; nothing that came from elsewhere reaches a terminal unescaped |
@@ -13,7 +12,6 @@
 mod cli;
 mod client;
 mod commands;
-mod config_file;
 mod error;
 mod progress;
 mod render;
@@ -28,6 +26,7 @@ use std::{
 use clap::{CommandFactory, FromArgMatches};
 
 pub use commands::pages::{man_page, write_man_pages};
+pub use units::span;
 
 use crate::{cli::Cli, error::CommandError};
 

@@ -1,6 +1,6 @@
 //! Answers as text. Whatever came from elsewhere passes [`escape`] before it reaches a terminal.
 
-use peer::control::{DomainLine, Info, Migrated, RelocationLine};
+use peer::control::{Decision, DomainLine, Doubt, Info, Migrated, RelocationLine, SpoolLine};
 use serde::Serialize;
 use sxp::Sexp;
 
@@ -138,18 +138,39 @@ pub(crate) fn info(info: &Info) -> String {
 
 /// The last line of `xm migrate`.
 pub(crate) fn migrated(done: &Migrated) -> String {
-    format!(
-        "Domain '{}' now runs on {} (domain {}): {}, {}, {}, {} on the wire, {} in all, {} downtime\n",
-        escape(&done.domain),
-        escape(&done.host),
-        done.domid,
+    let (domain, host) = (escape(&done.domain), escape(&done.host));
+    let now = match &done.xend {
+        Some(version) => format!("now runs on {host} (an xend of Xen {})", escape(version)),
+        None if done.spooled => format!("is now in the spool of {host}, on disk"),
+        None => format!("now runs on {host} (domain {})", done.domid),
+    };
+    let line = format!(
+        "Domain '{domain}' {now}: {}, {}, {}, {} on the wire, {} in all, {} downtime\n",
         escape(&done.mode),
         plural(u64::from(done.rounds), "round"),
         plural(done.pages, "page"),
         bytes(done.wire_bytes),
         millis(done.total_ms),
         millis(done.downtime_ms),
-    )
+    );
+    line + &left_out("Left out", &done.left_out)
+}
+
+/// The answer to a dry run towards an xend.
+pub(crate) fn admitted_to_xend(domain: &str, host: &str, version: &str, left: &[String]) -> String {
+    let text = format!(
+        "Nothing that can be known here keeps domain '{}' from going to {}, an xend of Xen {}; it can't be asked whether it takes it. Nothing was moved.\n",
+        escape(domain),
+        escape(host),
+        escape(version),
+    );
+    text + &left_out("To be left out", left)
+}
+
+/// What an xend can't take, a line each.
+fn left_out(title: &str, names: &[String]) -> String {
+    let line = |name: &String| format!("{title}: {}\n", escape(name));
+    names.iter().map(line).collect()
 }
 
 /// `xm status`. `now`: seconds since 1970.
@@ -159,11 +180,7 @@ pub(crate) fn status(relocations: &[RelocationLine], now: u64) -> String {
     }
     let mut rows = vec![["Relocation", "Dir", "Domain", "Peer", "Mode", "State", "Started"].map(str::to_owned)];
     rows.extend(relocations.iter().map(|relocation| {
-        let started = match now.checked_sub(relocation.started) {
-            Some(ago) => format!("{} ago", span(ago)),
-            // The clock was set back since then.
-            None => "later".to_owned(),
-        };
+        let started = ago(relocation.started, now);
         let words = [
             &relocation.direction,
             &relocation.domain,
@@ -174,21 +191,9 @@ pub(crate) fn status(relocations: &[RelocationLine], now: u64) -> String {
         let [direction, domain, peer, mode, state] = words.map(|word| escape(word));
         [relocation.id.to_string(), direction, domain, peer, mode, state, started]
     }));
-    let mut widths = [0; 7];
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
     let mut text = String::new();
-    for (at, row) in rows.iter().enumerate() {
-        let cells: Vec<String> = row
-            .iter()
-            .zip(widths)
-            .map(|(cell, width)| format!("{cell:<width$}"))
-            .collect();
-        text.push_str(cells.join("  ").trim_end());
-        text.push('\n');
+    for (at, line) in table(&rows).into_iter().enumerate() {
+        text.push_str(&line);
         let Some(relocation) = at.checked_sub(1).and_then(|at| relocations.get(at)) else {
             continue;
         };
@@ -198,8 +203,119 @@ pub(crate) fn status(relocations: &[RelocationLine], now: u64) -> String {
         if let Some(detail) = relocation.detail.as_deref().filter(|detail| !detail.is_empty()) {
             text.push_str(&format!("    {}\n", escape(detail)));
         }
+        if matches!(relocation.state.as_str(), "in-doubt" | "lost") {
+            let id = relocation.id;
+            text.push_str(&format!(
+                "    xm resolve {id} tells what is known, and what can be decided\n"
+            ));
+        }
     }
     text
+}
+
+/// `xm resolve ID`.
+pub(crate) fn doubt(doubt: &Doubt) -> String {
+    let way = if doubt.direction == "in" { "from" } else { "to" };
+    let mut text = format!(
+        "Relocation {} of domain '{}' {way} {}: {}\nWhat happened: {}\nWhat is known:\n",
+        doubt.id,
+        escape(&doubt.domain),
+        escape(&doubt.peer),
+        escape(&doubt.state),
+        escape(&doubt.happened),
+    );
+    for known in &doubt.known {
+        text.push_str(&format!("  - {}\n", escape(known)));
+    }
+    text.push_str("What can be decided:\n");
+    for choice in &doubt.choices {
+        let option = match choice.decision {
+            Decision::Resume => "--resume",
+            Decision::Destroy => "--destroy",
+        };
+        text.push_str(&format!(
+            "  xm resolve {} {option}\n      {}\n",
+            doubt.id,
+            escape(&choice.means)
+        ));
+        if let Some(danger) = &choice.danger {
+            text.push_str(&format!("      danger: {}\n", escape(danger)));
+        }
+    }
+    text
+}
+
+/// `xm spool list`. `now`: seconds since 1970.
+pub(crate) fn spool(directory: &str, free: u64, entries: &[SpoolLine], faults: &[String], now: u64) -> String {
+    let mut rows = vec![["Domain", "Id", "State", "Size", "From", "Since"].map(str::to_owned)];
+    rows.extend(entries.iter().map(|entry| {
+        let [name, state, peer] = [&entry.name, &entry.state, &entry.peer].map(|word| escape(word));
+        [
+            name,
+            entry.id.to_string(),
+            state,
+            bytes(entry.bytes),
+            peer,
+            ago(entry.since, now),
+        ]
+    }));
+    let mut text = String::new();
+    if entries.is_empty() {
+        text.push_str("No domains.\n");
+    } else {
+        for (at, line) in table(&rows).into_iter().enumerate() {
+            text.push_str(&line);
+            let entry = at.checked_sub(1).and_then(|at| entries.get(at));
+            if let Some(reason) = entry.and_then(|entry| entry.reason.as_deref()) {
+                text.push_str(&format!("    {}\n", escape(reason)));
+            }
+        }
+    }
+    for fault in faults {
+        text.push_str(&format!("Warning: {}\n", escape(fault)));
+    }
+    text.push_str(&format!("{} free in {}\n", bytes(free), escape(directory)));
+    text
+}
+
+/// The last line of `xm spool restore`.
+pub(crate) fn restored(name: &str, domid: u32, left: Option<&str>) -> String {
+    let mut text = format!("Domain '{}' now runs here (domain {domid})\n", escape(name));
+    if let Some(why) = left {
+        text.push_str(&format!(
+            "Its file is still in the spool, and must not be restored again; xm spool delete removes it: {}\n",
+            escape(why)
+        ));
+    }
+    text
+}
+
+/// When something was, in words.
+fn ago(then: u64, now: u64) -> String {
+    match now.checked_sub(then) {
+        Some(ago) => format!("{} ago", span(ago)),
+        // The clock was set back since then.
+        None => "later".to_owned(),
+    }
+}
+
+/// Rows as lines with columns.
+fn table<const N: usize>(rows: &[[String; N]]) -> Vec<String> {
+    let mut widths = [0; N];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let line = |row: &[String; N]| {
+        let cells: Vec<String> = row
+            .iter()
+            .zip(widths)
+            .map(|(cell, width)| format!("{cell:<width$}"))
+            .collect();
+        format!("{}\n", cells.join("  ").trim_end())
+    };
+    rows.iter().map(line).collect()
 }
 
 #[cfg(test)]

@@ -114,6 +114,9 @@ fn a_relocations_last_line() {
         domain: "web".to_owned(),
         host: "10.0.0.2".to_owned(),
         domid: 5,
+        xend: None,
+        left_out: Vec::new(),
+        spooled: false,
         mode: "live".to_owned(),
         rounds: 4,
         pages: 65536,
@@ -127,6 +130,17 @@ fn a_relocations_last_line() {
         "Domain 'web' now runs on 10.0.0.2 (domain 5): live, 4 rounds, 65536 pages, 70.1 MB on the wire, 1.9 s in all, \
          23 ms downtime\n"
     );
+    let back = Migrated {
+        xend: Some("4.1".to_owned()),
+        left_out: vec!["the CPUID policy".to_owned()],
+        ..done
+    };
+    let text = migrated(&back);
+    assert!(
+        text.starts_with("Domain 'web' now runs on 10.0.0.2 (an xend of Xen 4.1): live,"),
+        "{text}"
+    );
+    assert!(text.ends_with("downtime\nLeft out: the CPUID policy\n"), "{text}");
 }
 
 #[test]
@@ -165,4 +179,40 @@ fn status_is_a_table() {
     );
     assert_eq!(lines[2], "    round 2: 10/20 pages, 80.0 MB/s, downtime ~12 ms");
     assert_eq!(lines[3], "    said \\x1b");
+}
+
+#[test]
+fn the_spool_tells_what_is_there_and_why() {
+    let entry = |name: &str, reason: Option<&str>| SpoolLine {
+        id: Uuid::from_u128(7),
+        name: name.to_owned(),
+        uuid: Uuid::from_u128(8),
+        peer: "10.0.0.1:8002".to_owned(),
+        since: 1000,
+        bytes: 2_000_000,
+        state: "kept".to_owned(),
+        reason: reason.map(str::to_owned),
+        image: "/spool/web.save".to_owned(),
+    };
+    let entries = [entry("web\u{1b}[2J", Some("no\nroom")), entry("db", None)];
+    assert_eq!(
+        spool("/spool", 5_000_000, &entries, &["torn\u{7}".to_owned()], 1060),
+        "Domain      Id                                    State  Size    From           Since\n\
+         web\\x1b[2J  00000000-0000-0000-0000-000000000007  kept   2.0 MB  10.0.0.1:8002  60 s ago\n    \
+             no\\x0aroom\n\
+         db          00000000-0000-0000-0000-000000000007  kept   2.0 MB  10.0.0.1:8002  60 s ago\n\
+         Warning: torn\\x07\n\
+         5.0 MB free in /spool\n"
+    );
+    assert_eq!(spool("/spool", 0, &[], &[], 0), "No domains.\n0 B free in /spool\n");
+}
+
+#[test]
+fn a_file_that_is_left_is_told_of() {
+    assert_eq!(restored("web", 3, None), "Domain 'web' now runs here (domain 3)\n");
+    let text = restored("web", 3, Some("EIO\u{7}"));
+    assert!(
+        text.contains("must not be restored again") && text.contains("EIO\\x07"),
+        "{text}"
+    );
 }

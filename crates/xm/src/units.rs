@@ -58,7 +58,7 @@ pub(crate) fn millis(count: f64) -> String {
 }
 
 /// Whole seconds: `12 s`, `3 min 20 s`, `5 h 12 min`, `3 d 4 h`.
-pub(crate) fn span(seconds: u64) -> String {
+pub fn span(seconds: u64) -> String {
     match seconds {
         0..120 => format!("{seconds} s"),
         120..7_200 => format!("{} min {} s", seconds / 60, seconds % 60),

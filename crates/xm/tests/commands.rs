@@ -6,7 +6,7 @@ mod support;
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
-use peer::control::{DomainLine, Reply};
+use peer::control::{Choice, Decision, DomainLine, Doubt, Reply};
 use support::{Daemon, failure, line, text, without_daemon, xm};
 
 fn list() -> Vec<u8> {
@@ -54,6 +54,14 @@ fn orders() {
             (Some(0), 0, 0)
         );
     }
+    for (options, sure) in [
+        (&["spool", "delete", "web"][..], "no"),
+        (&["spool", "delete", "--yes-i-know", "web"], "yes"),
+    ] {
+        let (request, output) = done().run(options);
+        assert_eq!(request, format!("(spool-delete (entry web) (yes-i-know {sure}))\n"));
+        assert_eq!(output.status.code(), Some(0));
+    }
     let id = "4e2b4a1c-5f0e-4c7b-9d3f-0a1b2c3d4e5f";
     let (request, output) = done().run(&["resolve", id, "--destroy", "--yes-i-know"]);
     assert!(
@@ -62,7 +70,31 @@ fn orders() {
     );
     assert_eq!(
         text(&output.stdout),
-        format!("Relocation {id} is decided: the domain's copy here ends\n")
+        format!("Relocation {id} is decided: the source's copy ends\n")
+    );
+    let doubt = Doubt {
+        id: id.parse().unwrap(),
+        direction: "out".to_owned(),
+        domain: "web".to_owned(),
+        peer: "10.0.0.2:8002".to_owned(),
+        state: "in-doubt".to_owned(),
+        started: 100,
+        happened: "cut\x1b".to_owned(),
+        known: vec!["it stands still".to_owned()],
+        choices: vec![Choice {
+            decision: Decision::Resume,
+            means: "it runs on here".to_owned(),
+            danger: Some("two of it".to_owned()),
+        }],
+    };
+    let (request, output) = Daemon::saying(line(&Reply::Doubt(Box::new(doubt)))).run(&["resolve", id]);
+    assert!(!request.contains("decision"), "{request}");
+    assert_eq!(
+        text(&output.stdout),
+        format!(
+            "Relocation {id} of domain 'web' to 10.0.0.2:8002: in-doubt\nWhat happened: cut\\x1b\nWhat is known:\n  - it stands still\n\
+             What can be decided:\n  xm resolve {id} --resume\n      it runs on here\n      danger: two of it\n"
+        )
     );
     let (_, output) = Daemon::saying(line(&failure("no-domain"))).run(&["destroy", "web"]);
     assert_eq!(output.status.code(), Some(1));
@@ -85,7 +117,7 @@ fn create_sends_the_configuration() {
     assert_eq!(text(&output.stdout), "Domain 'web' started (domain 7)\n");
     assert_eq!(
         text(&output.stderr),
-        format!("Warning: {path}:3:1: bootloader is not known and has no effect\n")
+        format!("Warning: {path}:3:1: bootloader has no effect on this kind of guest\n")
     );
 
     let output = without_daemon(&dir.path().join("none"), &["create", path]);
@@ -144,7 +176,8 @@ fn help_pages_and_completions() {
     assert_eq!(
         names.join(" "),
         "xm-completions.1 xm-console.1 xm-create.1 xm-destroy.1 xm-info.1 xm-list.1 xm-man.1 xm-migrate.1 xm-pause.1 \
-         xm-resolve.1 xm-status.1 xm-unpause.1 xm.1"
+         xm-resolve.1 xm-spool-delete.1 xm-spool-list.1 xm-spool-restore.1 xm-spool-send.1 xm-spool.1 xm-status.1 \
+         xm-unpause.1 xm.1"
     );
     assert!(
         fs::read_to_string(pages.join("xm-migrate.1"))

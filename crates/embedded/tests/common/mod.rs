@@ -135,6 +135,8 @@ pub fn relocate(from: &Embedded, to: &Embedded, id: u32, mode: &Mode) -> u32 {
             &Arrival {
                 relocation,
                 config: &config,
+                peer: "",
+                original: None,
             },
             &mut wire,
         )

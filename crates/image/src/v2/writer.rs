@@ -40,6 +40,11 @@ impl<W: Write> V2Writer<W> {
         self.written
     }
 
+    /// What it writes to: for what stands before or behind the stream.
+    pub fn get_mut(&mut self) -> &mut W {
+        &mut self.write
+    }
+
     /// What it writes to.
     pub fn into_inner(self) -> W {
         self.write

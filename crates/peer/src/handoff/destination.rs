@@ -13,8 +13,9 @@ pub enum State {
     Deciding,
     /// The commit is on disk: the domain is ours, and is to be run.
     Committed,
-    /// The write of the commit failed half-way: after a crash the journal may say `committed` or not. What has arrived is to be discarded, but
-    /// nothing is touched and nothing is said before the journal says so. The record written in this state says `discarding`.
+    /// The write of the commit failed half-way: after a crash the journal may say `committed` or not. Or it does say so, the domain is lost, and an
+    /// operator knows that it never ran. What has arrived is to be discarded, but nothing is touched and nothing is said before the journal says so.
+    /// The record written in this state says `discarding`.
     Withdrawing,
     /// What has arrived is to be discarded. No commit will be taken any more.
     Discarding,
@@ -84,6 +85,10 @@ pub enum Event {
     DidUnpause,
     /// What had arrived is gone.
     DidDiscard,
+    /// The commit is on disk and the domain is lost; an operator says that it has run here: the source's copy is to go.
+    OperatorRan,
+    /// The commit is on disk and the domain is lost; an operator says that it has never run here: the source may run its copy.
+    OperatorNeverRan,
 }
 
 /// What the daemon is to do, in this order.
@@ -186,6 +191,9 @@ impl Destination {
             (State::Deciding, Event::CommitInDoubt) => (State::Withdrawing, vec![Command::Journal]),
             (State::Withdrawing, Event::Withdrawn) => (State::Discarding, vec![Command::Discard]),
             (State::Committed, Event::DidUnpause) => (State::Running, vec![Command::Journal, Command::SendRunning]),
+            (State::Committed, Event::OperatorRan) => (State::Running, vec![Command::Journal]),
+            // As a commit that was never certain to be on disk: the source hears of it once no restart can find it.
+            (State::Committed, Event::OperatorNeverRan) => (State::Withdrawing, vec![Command::Journal]),
             (State::Discarding, Event::DidDiscard) => (State::Discarded, vec![Command::Journal]),
             (state @ (State::Deciding | State::Committed | State::Withdrawing), Event::Asked) => {
                 (state, vec![Command::AnswerPending])
@@ -221,6 +229,8 @@ impl Event {
             Event::Asked => "asked for the outcome",
             Event::DidUnpause => "unpaused",
             Event::DidDiscard => "discarded",
+            Event::OperatorRan => "operator says that it ran",
+            Event::OperatorNeverRan => "operator says that it never ran",
         }
     }
 }

@@ -18,15 +18,23 @@
 //! committed, and hears `discarded` only when no record that says `committed` can turn up after a crash: a write that failed half-way is first
 //! written over ([`destination::State::Withdrawing`]).
 //!
-//! The test `handoff_model` drives this code through every order of events and faults within its bounds. What it asks of the daemon beyond carrying
-//! out commands: what failed is tried again until it is done, whatever other events come; the relocation stays in the books till then; a relocation
-//! that the destination's journal does not know is no discarded one; and a daemon that starts syncs its journal before it reads it.
+//! The test `handoff_model` drives this code through every order of events and faults within its bounds; at the destination also the [`Agenda`], which
+//! keeps what is left to do. What it asks of the daemon beyond carrying out commands: what failed is tried again until it is done, whatever other events
+//! come; the relocation stays in the books till then; a relocation that the destination's journal does not know is no discarded one; nobody but the
+//! source can ask for the outcome; and a daemon that starts syncs its journal before it reads it.
+//!
+//! A destination may find its commit on disk and the domain gone: the host lost power, or the domain ran and ended and the disk had no room for the
+//! record. Nothing but an operator knows which; the word is taken as the domain's unpause would have been, or withdrawn as a commit that was never
+//! certain to be on disk.
 //!
 //! Before the source's commit is on its disk the source owns the domain; from then on the destination does, unless the destination says that it never
 //! journalled the commit and never will.
 
+mod agenda;
 pub mod destination;
 pub mod source;
+
+pub use agenda::Agenda;
 
 /// An event that can't happen in this state: a fault in the caller, or a peer that breaks the protocol. Nothing has changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

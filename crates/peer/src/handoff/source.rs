@@ -59,7 +59,7 @@ impl State {
 /// What happens to the source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Event {
-    /// The destination said `(loaded)`.
+    /// The destination said `(loaded)`; an xend has taken all but the last bytes of the image, and has not complained.
     Loaded,
     /// The relocation failed before the commit: cut, refused, cancelled, timed out.
     Failed,
@@ -67,9 +67,9 @@ pub enum Event {
     CommitJournalled,
     /// The commit could not be written to the journal, or may not be on disk. It has not been said.
     CommitNotJournalled,
-    /// The destination said `(running ...)`, on the first connection or as an outcome.
+    /// The destination said `(running ...)`, on the first connection or as an outcome; an xend said `(ok)`.
     Running,
-    /// The destination said that it discarded what it had and will never run it.
+    /// The destination said that it discarded what it had and will never run it; or the last bytes to an xend were not all sent.
     Discarded,
     /// The connection is gone, or the destination does not know yet: the outcome is open.
     Unknown,
@@ -88,9 +88,9 @@ pub enum Event {
 pub enum Command {
     /// Write [`Source::record`] to the journal, synced; then do what [`Source::written`] says.
     Journal,
-    /// Say `(commit)` to the destination. Never before the commit is on disk.
+    /// Say `(commit)` to the destination; send an xend the last bytes of the image. Never before the commit is on disk.
     SendCommit,
-    /// Ask for the outcome, again and again, until an answer comes.
+    /// Ask for the outcome, again and again, until an answer comes. An xend can't be asked: only an operator decides.
     AskOutcome,
     /// Run the domain on here; answered by [`Event::DidResume`].
     Resume,

@@ -1,5 +1,7 @@
 //! The messages of the native protocol. Each is one S-expression and a newline.
 
+use std::fmt;
+
 use domain::HostFacts;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sexp::{Atom, Sexp};
@@ -68,12 +70,45 @@ impl ModeWord {
     }
 }
 
+/// What a source makes up for a relocation. Who has it is that source, whatever its address is by then.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(Uuid);
+
+impl Secret {
+    /// A new one: 122 random bits.
+    #[expect(clippy::new_without_default, reason = "no two are alike")]
+    pub fn new() -> Secret {
+        Secret(Uuid::new_v4())
+    }
+}
+
+impl PartialEq for Secret {
+    /// In the same time wherever they differ.
+    fn eq(&self, other: &Secret) -> bool {
+        let pairs = self.0.as_bytes().iter().zip(other.0.as_bytes());
+        pairs.fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
+    }
+}
+
+impl Eq for Secret {}
+
+impl fmt::Debug for Secret {
+    /// For logs: not the secret itself.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
 /// A source asks a destination to take a domain in.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Relocate {
     /// Identity of this relocation, made by the source, in both journals.
     pub id: Uuid,
+    /// To be shown with a question for the outcome; in both journals, and nowhere else. Sources of the first days had none.
+    #[serde(default)]
+    pub secret: Option<Secret>,
     /// Live or offline. For the log: the image is of the same form.
     pub mode: ModeWord,
     /// Only check; nothing will be sent.
@@ -91,6 +126,9 @@ pub struct Relocate {
 pub struct OutcomeQuery {
     /// The relocation.
     pub id: Uuid,
+    /// The one of its `relocate`.
+    #[serde(default)]
+    pub secret: Option<Secret>,
     /// The domain, for a destination that has lost its record of the relocation: it looks for the domain itself then.
     #[serde(default)]
     pub uuid: Option<Uuid>,
@@ -105,8 +143,7 @@ pub enum Outcome {
         /// Its number there; 0 if it has ended since.
         domid: u32,
     },
-    /// The destination never had the commit, has discarded what it had, and will never run it. Also the answer for a relocation that it has no record of,
-    /// if the domain is not there either.
+    /// The destination never had the commit, has discarded what it had, and will never run it.
     Discarded,
     /// The destination has the commit and is about to run the domain: ask again.
     Pending,

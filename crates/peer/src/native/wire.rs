@@ -152,6 +152,7 @@ pub struct FrameSource<R> {
     entries: Vec<PageEntry>,
     body: Vec<u8>,
     read_bytes: u64,
+    read_pages: u64,
 }
 
 impl<R: Read> FrameSource<R> {
@@ -166,12 +167,18 @@ impl<R: Read> FrameSource<R> {
             entries: Vec::new(),
             body: Vec::new(),
             read_bytes: 0,
+            read_pages: 0,
         }
     }
 
     /// Bytes read up to now, headers and all.
     pub fn read_bytes(&self) -> u64 {
         self.read_bytes
+    }
+
+    /// Pages read up to now, those without contents as well.
+    pub fn read_pages(&self) -> u64 {
+        self.read_pages
     }
 
     /// Reads a frame into `payload`.
@@ -278,6 +285,7 @@ impl<R: Read> ImageSource for FrameSource<R> {
             }
             Kind::Pages => {
                 let data = self.pages(header)?;
+                self.read_pages += self.entries.len() as u64;
                 self.digest.frame(&header);
                 let data = self.payload.get(data).unwrap_or_default();
                 Item::Pages(PageBatch {

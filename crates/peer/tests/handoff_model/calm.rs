@@ -95,8 +95,13 @@ impl<S: SourceMachine, D: DestinationMachine> Handoff<S, D> {
         if let Some(action) = take(&usual[..4]).or_else(|| take(first)).or_else(|| take(&usual[4..])) {
             return Some(self.act(world, action));
         }
-        let only_an_operator_knows =
-            matches!(world.destination, Daemon::Gone) || world.past.expired || world.lost_there();
+        // Rightly at the host that has lost the domain: the source hears of it by itself.
+        if world.lost_there() {
+            let mut next = world.clone();
+            next.operator_there(next.past.ran_there, &self.rules);
+            return Some(next);
+        }
+        let only_an_operator_knows = matches!(world.destination, Daemon::Gone) || world.past.expired;
         if world.in_doubt() && only_an_operator_knows {
             let mut next = world.clone();
             next.operator(!world.runs_there());

@@ -1,7 +1,7 @@
 //! What the destination's daemon does with its machine's commands: `relocd::incoming`, and `relocd::recovery`.
 
 use peer::handoff::{
-    AfterWrite, Written,
+    AfterWrite, Agenda, Written,
     destination::{Command, Event, State},
 };
 
@@ -24,9 +24,9 @@ impl<S: SourceMachine, D: DestinationMachine> World<S, D> {
         match work.machine.on(event) {
             Ok(commands) => {
                 if rules.failed_forgets_retries && event != Event::Asked {
-                    work.later.clear();
+                    work.agenda.forget_later();
                 }
-                work.now = commands;
+                work.agenda.event(commands);
             }
             // A commit that comes too late is refused.
             Err(_)
@@ -39,11 +39,11 @@ impl<S: SourceMachine, D: DestinationMachine> World<S, D> {
     /// Takes the relocation out of the books once nothing is left to do.
     fn destination_rests(&mut self) {
         let work = self.destination_work();
-        if !work.now.is_empty() {
+        if !work.agenda.rests() {
             return;
         }
         work.asker = Asker::Nobody;
-        if work.task == Task::Settling && (work.later.is_empty() || work.orphaned) && !work.lost {
+        if work.task == Task::Settling && (!work.agenda.has_later() || work.orphaned) && !work.lost {
             self.destination_hangs_up();
             self.destination = Daemon::Idle;
         }
@@ -58,7 +58,7 @@ impl<S: SourceMachine, D: DestinationMachine> World<S, D> {
     /// Carries out the next command.
     pub fn destination_step(&mut self, fate: Fate, rules: &Rules) {
         let work = self.destination_work();
-        let command = work.now.remove(0);
+        let command = work.agenda.take().unwrap();
         match command {
             Command::Journal => self.destination_journal(fate, rules),
             Command::SendLoaded => {
@@ -109,7 +109,7 @@ impl<S: SourceMachine, D: DestinationMachine> World<S, D> {
         }
         if fate != Fate::Fails {
             let old = self.destination_record.unwrap_or(record);
-            let withdrawn = old == State::Committed && !self.past.commit_is_firm;
+            let withdrawn = old == State::Committed && (!self.past.commit_is_firm || self.past.operator_withdrew);
             self.past.reversed |= !follows(old, record, withdrawn);
             self.past.commit_is_firm |= record == State::Committed && fate == Fate::Done;
             if fate == Fate::Done {
@@ -120,22 +120,20 @@ impl<S: SourceMachine, D: DestinationMachine> World<S, D> {
             self.destination_record = Some(record);
         }
         let work = self.destination_work();
-        match work.machine.written(written) {
-            AfterWrite::CarryOn => {}
-            AfterWrite::Again if rules.forgets_last_record && work.machine.state().is_over() => {}
-            AfterWrite::Again => work.later.push(Command::Journal),
-            AfterWrite::Feed(event) => self.destination_then(event),
+        let follows = work.machine.written(written);
+        if follows == AfterWrite::Again && rules.forgets_last_record && work.machine.state().is_over() {
+            return;
+        }
+        if let Some(event) = work.agenda.written(follows, Command::Journal) {
+            self.destination_then(event);
         }
     }
 
-    /// What an event leads to comes before the commands that are left.
+    /// An event that a command has led to.
     fn destination_then(&mut self, event: Event) {
         let work = self.destination_work();
         match work.machine.on(event) {
-            Ok(mut commands) => {
-                commands.append(&mut work.now);
-                work.now = commands;
-            }
+            Ok(commands) => work.agenda.event(commands),
             Err(_) => self.past.wrong_move = true,
         }
     }
@@ -145,9 +143,7 @@ impl<S: SourceMachine, D: DestinationMachine> World<S, D> {
             if fate != Fate::Done {
                 self.left.toolstack_faults -= 1;
             }
-            let work = self.destination_work();
-            work.later = vec![Command::Unpause];
-            work.later.append(&mut work.now);
+            self.destination_work().agenda.again(Command::Unpause);
             return;
         }
         if self.destination_domain == Domain::Arrived {
@@ -162,16 +158,10 @@ impl<S: SourceMachine, D: DestinationMachine> World<S, D> {
     fn discard(&mut self, fate: Fate, rules: &Rules) {
         if fate != Fate::Done {
             self.left.toolstack_faults -= 1;
-            // Whatever else was to be done does not depend on it.
             let work = self.destination_work();
             let asked = work.asker != Asker::Nobody;
-            work.later = vec![Command::Discard];
+            work.agenda.again(Command::Discard);
             work.orphaned |= asked && rules.asked_forgets_retries;
-            for command in std::mem::take(&mut work.now) {
-                if command == Command::AnswerDiscarded {
-                    self.answer(Outcome::Discarded);
-                }
-            }
             return;
         }
         if self.destination_domain == Domain::Arrived {
@@ -182,8 +172,7 @@ impl<S: SourceMachine, D: DestinationMachine> World<S, D> {
 
     /// Tries again what had failed.
     pub fn destination_retry(&mut self) {
-        let work = self.destination_work();
-        work.now = std::mem::take(&mut work.later);
+        self.destination_work().agenda.retry();
     }
 
     /// A message arrives on the first connection.
@@ -242,6 +231,19 @@ impl<S: SourceMachine, D: DestinationMachine> World<S, D> {
         }
     }
 
+    /// The commit is on disk and the domain is lost: an operator says whether it ran. Wrong is what did not happen.
+    pub fn operator_there(&mut self, ran: bool, rules: &Rules) {
+        self.past.operator_wrong |= ran != self.past.ran_there;
+        self.past.operator_withdrew |= !ran;
+        self.destination_work().lost = false;
+        let event = if ran {
+            Event::OperatorRan
+        } else {
+            Event::OperatorNeverRan
+        };
+        self.destination_event(event, rules);
+    }
+
     /// The daemon dies; what it had sent may still arrive.
     pub fn destination_crash(&mut self) {
         self.wire.forth = None;
@@ -271,12 +273,11 @@ impl<S: SourceMachine, D: DestinationMachine> World<S, D> {
         };
         self.past.commit_is_firm |= record == State::Committed && self.destination_unsynced.is_empty();
         // A question may come before the work is taken up.
-        let (machine, later) = D::recover(record);
+        let (machine, commands) = D::recover(record);
         let lost = record == State::Committed && self.destination_domain == Domain::None;
         self.destination = Daemon::Busy(DestinationWork {
             machine,
-            now: Vec::new(),
-            later: if lost { Vec::new() } else { later },
+            agenda: Agenda::recovered(if lost { Vec::new() } else { commands }),
             orphaned: false,
             task: Task::Settling,
             conversation: false,

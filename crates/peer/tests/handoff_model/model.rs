@@ -26,6 +26,8 @@ pub const EXPECTED: &str = "no event comes out of turn";
 pub const SETTLES: &str = "once calm, both hosts settle";
 /// Never none.
 pub const NOT_NONE: &str = "once calm, a copy runs unless its owner is gone";
+/// The destination loses no domain of its own doing.
+pub const KEPT: &str = "a committed domain is lost only with its host";
 /// Something happens at all.
 pub const MOVES: &str = "a domain can move";
 /// Something can be called off.
@@ -74,6 +76,8 @@ pub enum Action {
     QuestionIsGivenUp,
     OperatorResumes,
     OperatorDestroys,
+    OperatorSaysRan,
+    OperatorSaysNeverRan,
 }
 
 /// What the daemons do beyond the machines. All `false`: what they should do. Each `true` is a fault to be caught.
@@ -205,7 +209,7 @@ impl<S: SourceMachine, D: DestinationMachine> Handoff<S, D> {
             Daemon::Down => return actions.push(Action::DestinationRestarts),
             Daemon::Gone => return,
         };
-        if let Some(command) = work.now.first() {
+        if let Some(command) = work.agenda.peek() {
             actions.push(Action::DestinationStep(Fate::Done));
             let toolstack = world.left.toolstack_faults > 0 && world.destination_domain == Domain::Arrived;
             let (fails, half) = match command {
@@ -221,8 +225,11 @@ impl<S: SourceMachine, D: DestinationMachine> Handoff<S, D> {
             }
             return;
         }
-        if !work.later.is_empty() && !work.orphaned {
+        if work.agenda.has_later() && !work.orphaned {
             actions.push(Action::DestinationRetries);
+        }
+        if work.lost && world.left.operator > 0 {
+            actions.extend([Action::OperatorSaysRan, Action::OperatorSaysNeverRan]);
         }
         let wanted = match work.task {
             Task::Loading => Some(Forth::Image),
@@ -246,7 +253,7 @@ impl<S: SourceMachine, D: DestinationMachine> Handoff<S, D> {
             actions.push(Action::LoseBack);
         }
         let listens = match &world.destination {
-            Daemon::Busy(work) => work.now.is_empty(),
+            Daemon::Busy(work) => work.agenda.rests(),
             Daemon::Idle => true,
             Daemon::Down | Daemon::Gone => false,
         };
@@ -327,6 +334,10 @@ impl<S: SourceMachine, D: DestinationMachine> Handoff<S, D> {
                 world.left.operator -= 1;
                 world.operator(action == Action::OperatorResumes);
             }
+            Action::OperatorSaysRan | Action::OperatorSaysNeverRan => {
+                world.left.operator -= 1;
+                world.operator_there(action == Action::OperatorSaysRan, rules);
+            }
         }
         if !rules.believes_late_answers {
             world.wire.late_answer = None;
@@ -367,8 +378,13 @@ impl<S: SourceMachine, D: DestinationMachine> Model for Handoff<S, D> {
             Property::always(ONE_RUNS, |_, world: &World<S, D>| {
                 world.running() < 2 || world.past.operator_wrong
             }),
-            Property::always(FORWARD, |_, world: &World<S, D>| !world.past.reversed),
+            Property::always(FORWARD, |_, world: &World<S, D>| {
+                !world.past.reversed || world.past.operator_wrong
+            }),
             Property::always(EXPECTED, |_, world: &World<S, D>| !world.past.wrong_move),
+            Property::always(KEPT, |_, world: &World<S, D>| {
+                !world.lost_there() || world.past.power_failed_there
+            }),
             Property::always(SETTLES, |model: &Self, world: &World<S, D>| model.calms(world).settles),
             Property::always(NOT_NONE, |model: &Self, world: &World<S, D>| model.calms(world).runs),
             Property::sometimes(MOVES, |_, world: &World<S, D>| {

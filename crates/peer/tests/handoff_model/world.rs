@@ -1,6 +1,6 @@
 //! Two hosts, their journals and domains, and what is between them.
 
-use peer::handoff::{destination, source};
+use peer::handoff::{Agenda, destination, source};
 
 use crate::machine::{DestinationMachine, SourceMachine};
 
@@ -129,10 +129,8 @@ pub enum Asker {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct DestinationWork<D> {
     pub machine: D,
-    /// Being carried out; the lock is held.
-    pub now: Vec<destination::Command>,
-    /// To be tried again after a pause; the lock is free.
-    pub later: Vec<destination::Command>,
+    /// What is being carried out, with the lock held; and what is to be tried again after a pause, with the lock free.
+    pub agenda: Agenda<destination::Command>,
     /// Nobody will try that again.
     pub orphaned: bool,
     pub task: Task,
@@ -193,6 +191,8 @@ pub struct Wire {
 pub struct Past {
     /// An operator decided wrongly.
     pub operator_wrong: bool,
+    /// An operator at the destination said that the lost domain never ran there.
+    pub operator_withdrew: bool,
     /// The destination said `discarded`.
     pub said_discarded: bool,
     /// The destination's commit is on disk for certain.
@@ -243,8 +243,7 @@ impl<S: SourceMachine, D: DestinationMachine> World<S, D> {
             source_domain: Domain::Running,
             destination: Daemon::Busy(DestinationWork {
                 machine: D::wrap(destination::Destination::default()),
-                now: Vec::new(),
-                later: Vec::new(),
+                agenda: Agenda::default(),
                 orphaned: false,
                 task: Task::Loading,
                 conversation: true,
@@ -281,14 +280,13 @@ impl<S: SourceMachine, D: DestinationMachine> World<S, D> {
             .is_some_and(|work| work.phase == Phase::Asking && work.pending.is_empty())
     }
 
-    /// The destination has the commit, but a power failure has taken the domain: nothing can be done there.
+    /// The destination has the commit, but the domain is lost: nothing can be done there without an operator.
     pub fn lost_there(&self) -> bool {
-        self.past.power_failed_there && self.destination.work().is_some_and(|work| work.lost)
+        self.destination.work().is_some_and(|work| work.lost)
     }
 
     /// Nothing is left to do at either host.
     pub fn settled(&self) -> bool {
-        let there = matches!(self.destination, Daemon::Idle | Daemon::Gone) || self.lost_there();
-        matches!(self.source, Daemon::Idle | Daemon::Gone) && there
+        matches!(self.source, Daemon::Idle | Daemon::Gone) && matches!(self.destination, Daemon::Idle | Daemon::Gone)
     }
 }

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use peer::control::{Failure, Migrate, Reply};
+use peer::control::{Failure, Reply};
 use tokio::{
     io::AsyncReadExt,
     net::UnixStream,
@@ -18,8 +18,6 @@ use super::{in_doubt, send};
 use crate::{
     cancel::Cancel,
     failure,
-    host::Host,
-    outgoing,
     relocations::{Relocation, lock},
 };
 
@@ -29,15 +27,21 @@ const PROGRESS: Duration = Duration::from_millis(100);
 /// How long an operator is kept waiting for an open outcome; the daemon goes on asking.
 const IN_DOUBT: Duration = Duration::from_secs(10);
 
-/// Relocates a domain, and tells how that goes. An operator who goes away has asked to stop.
+/// Where whoever carries an order out tells what it has booked.
+pub type Started = oneshot::Sender<Arc<Relocation>>;
+
+/// Has an order carried out, and tells how that goes. An operator who goes away has asked to stop.
 ///
 /// # Errors
 /// [`Failure`], for the operator.
-pub async fn migrate(host: &Arc<Host>, stream: &mut UnixStream, order: Migrate) -> Result<Reply, Failure> {
+pub async fn follow<T>(stream: &mut UnixStream, order: impl FnOnce(Cancel, Started) -> T) -> Result<Reply, Failure>
+where
+    T: Future<Output = Result<Reply, Failure>> + Send + 'static,
+{
     let cancel = Cancel::default();
     let (started, booked) = oneshot::channel();
     // On a task of its own: from the commit on it goes on whether the operator waits or not.
-    let task = outgoing::migrate(Arc::clone(host), order, cancel.clone(), started);
+    let task = order(cancel.clone(), started);
     let mut task = tokio::spawn(task.in_current_span());
     let mut relocation = Box::pin(booked);
     let mut booked: Option<Arc<Relocation>> = None;
@@ -66,9 +70,9 @@ pub async fn migrate(host: &Arc<Host>, stream: &mut UnixStream, order: Migrate) 
                 let progress = lock(&relocation.progress).clone();
                 if progress.stage == "in-doubt" {
                     let since = *doubtful_since.get_or_insert_with(Instant::now);
-                    if since.elapsed() > IN_DOUBT {
-                        let reason = lock(&relocation.detail).clone().unwrap_or_default();
-                        return Err(in_doubt(relocation.id, &relocation.domain, &relocation.peer, &reason));
+                    // Of an xend nothing more is heard.
+                    if relocation.is_to_xend() || since.elapsed() > IN_DOUBT {
+                        return Err(in_doubt(relocation));
                     }
                 }
                 if here && last.as_ref() != Some(&progress) {

@@ -2,6 +2,7 @@
 
 mod console;
 mod migrate;
+mod resolve;
 mod socket;
 mod status;
 
@@ -17,12 +18,15 @@ use tokio::{
 };
 use toolstack::Domain;
 
-pub use socket::{ControlError, bind};
+pub use socket::{ControlError, Operator, bind};
 
 use crate::{
     blocking::blocking,
     failure::{self, Tell},
     host::Host,
+    outgoing,
+    relocations::{Relocation, lock},
+    spooled::{self, Wanted},
 };
 
 /// Time for a whole request: operators' programs are local and quick.
@@ -44,24 +48,42 @@ pub async fn serve(host: Arc<Host>, listener: UnixListener) {
 }
 
 async fn operator(host: Arc<Host>, mut stream: UnixStream) {
-    if let Err(failure) = socket::check_credentials(&stream) {
-        tracing::warn!("{}", failure.value);
-        let _ = send(&mut stream, &Reply::Err(failure)).await;
-        return;
-    }
+    let who = match socket::check_credentials(&stream) {
+        Ok(who) => who,
+        Err(failure) => {
+            tracing::warn!("{}", failure.value);
+            let _ = send(&mut stream, &Reply::Err(failure)).await;
+            return;
+        }
+    };
     let mut answering = None;
     let reply = match timeout(REQUEST_TIME, read_request(&mut stream)).await {
         Err(_) => Err(failure::simple("request", "no request came in time")),
         Ok(Err(failure)) => Err(failure),
         Ok(Ok(Request::Migrate(order))) => {
             answering = Some(Arc::clone(&host.answering));
-            migrate::migrate(&host, &mut stream, order).await
+            let carry_out =
+                |cancel, started| outgoing::migrate(Arc::clone(&host), order, who.to_string(), cancel, started);
+            migrate::follow(&mut stream, carry_out).await
+        }
+        Ok(Ok(Request::SpoolSend(order))) => {
+            answering = Some(Arc::clone(&host.answering));
+            let carry_out =
+                |cancel, started| outgoing::send_spooled(Arc::clone(&host), order, who.to_string(), cancel, started);
+            migrate::follow(&mut stream, carry_out).await
+        }
+        Ok(Ok(Request::SpoolRestore { entry, yes_i_know })) => {
+            answering = Some(Arc::clone(&host.answering));
+            let wanted = Wanted { entry, yes_i_know };
+            let carry_out =
+                |cancel, started| spooled::restore_for(Arc::clone(&host), wanted, who.to_string(), cancel, started);
+            migrate::follow(&mut stream, carry_out).await
         }
         Ok(Ok(Request::Console { domain })) => match console::console(&host, &mut stream, &domain).await {
             Ok(()) => return,
             Err(failure) => Err(failure),
         },
-        Ok(Ok(request)) => answer(&host, request).await,
+        Ok(Ok(request)) => answer(&host, request, &who).await,
     };
     let reply = reply.unwrap_or_else(Reply::Err);
     if let Err(error) = send(&mut stream, &reply).await {
@@ -103,7 +125,7 @@ async fn send(stream: &mut UnixStream, reply: &impl Serialize) -> std::io::Resul
         .map_err(|_| std::io::ErrorKind::TimedOut)?
 }
 
-async fn answer(host: &Arc<Host>, request: Request) -> Result<Reply, Failure> {
+async fn answer(host: &Arc<Host>, request: Request, who: &Operator) -> Result<Reply, Failure> {
     match request {
         Request::List { domain, long } => list(host, domain.as_deref(), long).await,
         Request::Info => info(host).await,
@@ -124,9 +146,13 @@ async fn answer(host: &Arc<Host>, request: Request) -> Result<Reply, Failure> {
             id,
             decision,
             yes_i_know,
-        } => status::resolve(host, id, decision, yes_i_know).await,
+        } => resolve::resolve(host, id, decision, yes_i_know, who).await,
         Request::Status => status::status(host).await,
-        Request::Migrate(_) | Request::Console { .. } => {
+        Request::SpoolList => spooled::list(host).await,
+        Request::SpoolDelete { entry, yes_i_know } => {
+            spooled::delete(host, Wanted { entry, yes_i_know }, who.to_string()).await
+        }
+        Request::Migrate(_) | Request::Console { .. } | Request::SpoolSend(_) | Request::SpoolRestore { .. } => {
             Err(failure::simple("internal", "this request goes another way"))
         }
     }
@@ -214,11 +240,23 @@ async fn info(host: &Arc<Host>) -> Result<Reply, Failure> {
 }
 
 /// Why a domain that stands still for an open outcome may not be touched.
-pub fn in_doubt(id: uuid::Uuid, domain: &str, peer: &str, reason: &str) -> Failure {
-    failure::simple("in-doubt", format!("the outcome of relocation {id} is not known: {reason}"))
-        .state(format!("domain '{domain}' stands still here, and may run on {peer}"))
-        .next(format!(
-            "relocd goes on asking {peer}. Once that host is back, it is settled by itself (xm status). If it is gone for good: \
-             make sure that the domain does not run there, then: xm resolve {id} --resume. If it runs there: xm resolve {id} --destroy"
-        ))
+fn in_doubt(relocation: &Relocation) -> Failure {
+    let Relocation { id, domain, peer, .. } = relocation;
+    let reason = lock(&relocation.detail).clone().unwrap_or_default();
+    let failure = failure::simple(
+        "in-doubt",
+        format!("the outcome of relocation {id} is not known: {reason}"),
+    )
+    .state(format!("domain '{domain}' stands still here, and may run on {peer}"));
+    let decide = format!("xm resolve {id} --resume. If it runs there: xm resolve {id} --destroy");
+    if relocation.is_to_xend() {
+        return failure.next(format!(
+            "an xend can't be asked what became of it: look there with xm list, and into its xend.log. If the domain does not run there, and never \
+             did: {decide}"
+        ));
+    }
+    failure.next(format!(
+        "relocd goes on asking {peer}. Once that host is back, it is settled by itself (xm status). If it is gone for good: \
+         make sure that the domain does not run there, then: {decide}"
+    ))
 }

@@ -1,7 +1,7 @@
 //! The socket itself: who owns it, and who may speak.
 
 use std::{
-    fs, io,
+    fmt, fs, io,
     os::unix::{
         fs::{DirBuilderExt, FileTypeExt, PermissionsExt},
         net::UnixStream as StdUnixStream,
@@ -66,18 +66,47 @@ pub fn bind(path: &Path) -> Result<UnixListener, ControlError> {
     Ok(listener)
 }
 
+/// Who gives an order, as the system knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operator {
+    uid: u32,
+    pid: Option<i32>,
+    /// Who logged in, if that is known: the person behind `sudo`.
+    login: Option<u32>,
+}
+
+impl fmt::Display for Operator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "uid {}", self.uid)?;
+        if let Some(login) = self.login {
+            write!(f, ", logged in as uid {login}")?;
+        }
+        self.pid.map_or(Ok(()), |pid| write!(f, ", process {pid}"))
+    }
+}
+
+/// The user that a process's session was opened for. All bits set: none.
+fn login(process: i32) -> Option<u32> {
+    let text = fs::read_to_string(format!("/proc/{process}/loginuid")).ok()?;
+    text.trim().parse().ok().filter(|uid| *uid != u32::MAX)
+}
+
 /// Lets root in, and the daemon's own user.
 ///
 /// # Errors
 /// [`Failure`] for anyone else.
-pub fn check_credentials(stream: &UnixStream) -> Result<(), Failure> {
+pub fn check_credentials(stream: &UnixStream) -> Result<Operator, Failure> {
     let refused = |who: String| failure::simple("permission", format!("{who} may not give orders to relocd"));
     let credentials = stream
         .peer_cred()
         .map_err(|error| refused(format!("somebody unknown ({error})")))?;
     let own = nix::unistd::geteuid().as_raw();
     match credentials.uid() {
-        uid if uid == 0 || uid == own => Ok(()),
+        uid if uid == 0 || uid == own => Ok(Operator {
+            uid,
+            pid: credentials.pid(),
+            login: credentials.pid().and_then(login),
+        }),
         uid => Err(refused(format!("user {uid}"))),
     }
 }

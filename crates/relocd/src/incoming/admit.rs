@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use domain::{DomainConfig, admission};
 use peer::native::message::{Refused, Relocate, plain_text};
-use toolstack::DEPARTING_PREFIX;
+use toolstack::{DEPARTING_PREFIX, DomainId};
 
 use super::Incoming;
 use crate::{
@@ -41,13 +41,30 @@ fn refused(word: &str, text: impl Into<String>) -> Refused {
     }
 }
 
+/// The configuration of the domain that is to arrive.
+///
+/// # Errors
+/// [`Refused`].
+pub fn config(request: &Relocate) -> Result<DomainConfig, Refused> {
+    let config = DomainConfig::from_sxp(&request.config.0).map_err(|error| refused("config", error.to_string()))?;
+    config
+        .check_programs()
+        .map_err(|foreign| refused("config", foreign.to_string()))?;
+    Ok(config)
+}
+
 /// Checks a request, reserves what it needs, and writes the journal's first record.
 ///
 /// # Errors
 /// [`Refused`], to be told to the source; nothing has been kept.
-pub async fn admit(host: &Arc<Host>, request: &Relocate, peer: &str) -> Result<Admitted, Refused> {
+pub async fn admit(
+    host: &Arc<Host>,
+    request: &Relocate,
+    config: DomainConfig,
+    peer: &str,
+    allowed_by: &str,
+) -> Result<Admitted, Refused> {
     let limits = host.limits();
-    let config = DomainConfig::from_sxp(&request.config.0).map_err(|error| refused("config", error.to_string()))?;
     let known = host
         .journal
         .find(request.id, Direction::In)
@@ -58,7 +75,7 @@ pub async fn admit(host: &Arc<Host>, request: &Relocate, peer: &str) -> Result<A
             format!("relocation {} has been here before", request.id),
         ));
     }
-    let entry = Entry::new(
+    let mut entry = Entry::new(
         request.id,
         Direction::In,
         &config.name,
@@ -67,8 +84,11 @@ pub async fn admit(host: &Arc<Host>, request: &Relocate, peer: &str) -> Result<A
         request.mode.word(),
         "receiving",
     );
+    entry.secret = request.secret.clone();
+    entry.asked_by = Some(peer.to_owned());
+    entry.allowed_by = Some(allowed_by.to_owned());
     let incoming = Arc::new(Incoming::new(entry.clone(), host.journal.clone()));
-    let needed = config.max_memory_kib.max(config.memory_kib);
+    let needed = admission::needed_kib(&config);
     let relocation = Relocation {
         reserved_kib: needed,
         incoming: Some(Arc::clone(&incoming)),
@@ -79,7 +99,13 @@ pub async fn admit(host: &Arc<Host>, request: &Relocate, peer: &str) -> Result<A
         .relocations
         .begin(relocation, limits.max_incoming)
         .map_err(|conflict| refused(conflict.word(), conflict.to_string()))?;
-    check_names(host, request, &config, peer).await?;
+    // A destination elsewhere knows the identity as well, and may not use it to bring in a second one.
+    let own = host
+        .relocations
+        .find(request.id, Direction::Out)
+        .filter(|_| is_this_host(peer))
+        .and_then(|relocation| relocation.domid);
+    check_names(host, &config, own).await?;
     let here = host
         .facts()
         .await
@@ -97,7 +123,6 @@ pub async fn admit(host: &Arc<Host>, request: &Relocate, peer: &str) -> Result<A
         return Ok(Admitted::DryRun);
     }
     let journal = host.journal.clone();
-    let mut entry = entry;
     blocking(move || journal.begin(&mut entry))
         .await
         .map_err(|error| refused("journal", error.to_string()))?;
@@ -117,8 +142,11 @@ fn is_this_host(peer: &str) -> bool {
     address.is_loopback() || interfaces::addresses().any(|(_, ours)| ours == address)
 }
 
-/// Name and identity must be free; the domain itself does not count when it relocates to the host that it is on.
-async fn check_names(host: &Arc<Host>, request: &Relocate, config: &DomainConfig, peer: &str) -> Result<(), Refused> {
+/// Name and identity must be free; the domain itself, `own`, does not count when it relocates to the host that it is on.
+///
+/// # Errors
+/// [`Refused`].
+pub async fn check_names(host: &Arc<Host>, config: &DomainConfig, own: Option<DomainId>) -> Result<(), Refused> {
     if config.name.parse::<u32>().is_ok() || config.name == "Domain-0" || config.name.starts_with(DEPARTING_PREFIX) {
         let text = format!(
             "a domain can't have the name '{}' here: it would be taken for something else",
@@ -126,12 +154,6 @@ async fn check_names(host: &Arc<Host>, request: &Relocate, config: &DomainConfig
         );
         return Err(refused("config", text));
     }
-    // A destination elsewhere knows the identity as well, and may not use it to bring in a second one.
-    let own = host
-        .relocations
-        .find(request.id, Direction::Out)
-        .filter(|_| is_this_host(peer))
-        .and_then(|relocation| relocation.domid);
     let toolstack = Arc::clone(&host.toolstack);
     let domains = blocking(move || toolstack.domains())
         .await

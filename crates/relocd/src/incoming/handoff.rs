@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard};
 
 use peer::{
     handoff::{
-        AfterWrite, Written, WrongMove,
+        Agenda, Written, WrongMove,
         destination::{Command, Destination, Event, State},
     },
     native::message::Outcome,
@@ -13,12 +13,12 @@ use toolstack::{Arrived, ToolstackError};
 
 use crate::{
     fault,
-    journal::{Entry, Journal},
+    journal::{Entry, Journal, JournalError},
     relocations::lock,
 };
 
 /// What is left to the caller, who has the connection.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Say {
     /// `(loaded)`.
     Loaded,
@@ -28,11 +28,12 @@ pub enum Say {
     Outcome(Outcome),
     /// Nothing is left of the domain here.
     Discarded,
-    /// The toolstack failed: call [`Incoming::again`] after a while.
-    Retry(ToolstackError),
 }
 
 /// The destination's handoff with the domain and the journal that it decides about. Shared: the question for the outcome comes on another connection.
+///
+/// The commands of the machine are kept in the [`Agenda`] that the model check has, and carried out one by one; what fails is tried again by
+/// [`Incoming::again`] for as long as [`Incoming::has_later`].
 pub struct Incoming {
     inner: Mutex<Inner>,
 }
@@ -42,11 +43,10 @@ struct Inner {
     arrived: Option<Box<dyn Arrived>>,
     entry: Entry,
     journal: Journal,
-    pending: Vec<Command>,
+    agenda: Agenda<Command>,
     lost: Option<String>,
-    unwritten: bool,
-    /// The commit's record may be on disk in spite of an error, and no later one has replaced it.
-    perhaps_committed: bool,
+    /// Why something has to be tried again.
+    trouble: Option<String>,
 }
 
 impl std::fmt::Debug for Incoming {
@@ -75,7 +75,7 @@ impl Incoming {
         entry: Entry,
         journal: Journal,
         arrived: Option<Box<dyn Arrived>>,
-        (machine, pending): (Destination, Vec<Command>),
+        (machine, commands): (Destination, Vec<Command>),
     ) -> Incoming {
         Incoming {
             inner: Mutex::new(Inner {
@@ -83,10 +83,9 @@ impl Incoming {
                 arrived,
                 entry,
                 journal,
-                pending,
+                agenda: Agenda::recovered(commands),
                 lost: None,
-                unwritten: false,
-                perhaps_committed: false,
+                trouble: None,
             }),
         }
     }
@@ -100,27 +99,64 @@ impl Incoming {
         self.lock().machine.state()
     }
 
+    /// The domain's number, once it runs here.
+    pub fn runs_as(&self) -> Option<u32> {
+        let inner = self.lock();
+        (inner.machine.state() == State::Running).then(|| inner.domid())
+    }
+
+    /// Whether something has failed that is to be tried again.
+    pub fn has_later(&self) -> bool {
+        self.lock().agenda.has_later()
+    }
+
+    /// Why something is to be tried again.
+    pub fn trouble(&self) -> Option<String> {
+        self.lock().trouble.clone()
+    }
+
     /// Keeps what happened for the journal's next record.
     pub fn note(&self, detail: impl Into<String>) {
         self.lock().entry.detail = Some(detail.into());
     }
 
-    /// The last record, if the disk has an older one.
-    pub fn unwritten(&self) -> Option<(Journal, Entry)> {
-        let inner = self.lock();
-        inner.unwritten.then(|| (inner.journal.clone(), inner.entry.clone()))
+    /// The record, as the journal has it or should.
+    pub fn entry(&self) -> Entry {
+        self.lock().entry.clone()
     }
 
-    /// What happened, as the journal has it or should.
-    pub fn detail(&self) -> Option<String> {
-        self.lock().entry.detail.clone()
+    /// Changes what the journal's next record says beside the state.
+    pub fn amend(&self, change: impl FnOnce(&mut Entry)) {
+        change(&mut self.lock().entry);
     }
 
     /// The commit is on disk, but the domain can't be found: nothing can be done here without an operator.
     pub fn lost(&self, reason: &str) {
         let mut inner = self.lock();
         inner.lost = Some(reason.to_owned());
-        inner.pending.clear();
+        inner.agenda.forget_later();
+    }
+
+    /// Whether [`Incoming::lost`] has been said, and no operator has decided since.
+    pub fn is_lost(&self) -> bool {
+        self.lock().lost.is_some()
+    }
+
+    /// An operator decides about a lost domain: whether it has run here. `None`: it is not lost, or somebody was quicker.
+    ///
+    /// # Errors
+    /// [`WrongMove`] only if the machine and this program disagree.
+    pub fn operator(&self, ran: bool) -> Result<Option<Vec<Say>>, WrongMove> {
+        let mut inner = self.lock();
+        if inner.lost.take().is_none() {
+            return Ok(None);
+        }
+        let event = if ran {
+            Event::OperatorRan
+        } else {
+            Event::OperatorNeverRan
+        };
+        inner.on(event).map(Some)
     }
 
     /// The domain is built and complete.
@@ -130,15 +166,12 @@ impl Incoming {
     pub fn complete(&self, arrived: Box<dyn Arrived>) -> Result<Vec<Say>, WrongMove> {
         let mut inner = self.lock();
         inner.arrived = Some(arrived);
-        // Somebody may have asked for the outcome in the meantime, and heard that it is discarded: so it has to be.
-        match inner.machine.state() {
-            State::Discarding => inner.go(vec![Command::Discard]),
-            State::Discarded => {
-                inner.pending = vec![Command::Discard];
-                inner.go_without_events()
-            }
-            _ => inner.on(Event::Complete),
+        // It may have been given up in the meantime.
+        if matches!(inner.machine.state(), State::Discarding | State::Discarded) {
+            inner.agenda.event(vec![Command::Discard]);
+            return inner.go();
         }
+        inner.on(Event::Complete)
     }
 
     /// Takes an event, and does all that it leads to.
@@ -155,104 +188,67 @@ impl Incoming {
         inner.on(event)
     }
 
-    /// Does what is left to do.
+    /// Tries again what has failed.
     ///
     /// # Errors
     /// [`WrongMove`] only if the machine and this program disagree.
     pub fn again(&self) -> Result<Vec<Say>, WrongMove> {
         let mut inner = self.lock();
-        let pending = std::mem::take(&mut inner.pending);
-        inner.go(pending)
+        inner.agenda.retry();
+        inner.go()
     }
 }
 
 impl Inner {
     fn on(&mut self, event: Event) -> Result<Vec<Say>, WrongMove> {
-        let mut commands = self.machine.on(event)?;
-        // A failure may come between two attempts of something else: whoever tells of it sees to what is left.
-        if event == Event::Failed {
-            commands.append(&mut self.pending);
-        }
-        // So may a question for the outcome: it stays to be done.
-        if event == Event::Asked && !self.pending.is_empty() {
-            let rest = std::mem::take(&mut self.pending);
-            let said = self.go(commands);
-            self.pending.extend(rest);
-            return said;
-        }
-        self.go(commands)
+        self.then(event)?;
+        self.go()
     }
 
-    fn go(&mut self, commands: Vec<Command>) -> Result<Vec<Say>, WrongMove> {
+    fn then(&mut self, event: Event) -> Result<(), WrongMove> {
+        let commands = self.machine.on(event)?;
+        self.agenda.event(commands);
+        Ok(())
+    }
+
+    fn go(&mut self) -> Result<Vec<Say>, WrongMove> {
         let mut said = Vec::new();
-        self.pending = commands;
-        while !self.pending.is_empty() {
-            match self.pending.remove(0) {
+        while let Some(command) = self.agenda.take() {
+            match command {
                 Command::Journal => self.write()?,
                 Command::SendLoaded => said.push(Say::Loaded),
                 Command::SendRunning => said.push(Say::Running(self.domid())),
                 Command::AnswerPending => said.push(Say::Outcome(Outcome::Pending)),
-                Command::AnswerDiscarded => said.push(Say::Outcome(self.discarded())),
+                Command::AnswerDiscarded => said.push(Say::Outcome(Outcome::Discarded)),
                 Command::AnswerRunning => said.push(Say::Outcome(Outcome::Running { domid: self.domid() })),
                 Command::Unpause => match self.unpause() {
                     Ok(()) => self.then(Event::DidUnpause)?,
-                    Err(error) => {
-                        self.pending.insert(0, Command::Unpause);
-                        said.push(Say::Retry(error));
-                        break;
-                    }
+                    Err(error) => self.failed(command, "the toolstack failed", &error),
                 },
                 Command::Discard => match self.discard() {
                     Ok(()) => {
-                        self.then(Event::DidDiscard)?;
+                        // Not if it came so late that all else was over.
+                        if self.machine.state() == State::Discarding {
+                            self.then(Event::DidDiscard)?;
+                        }
                         said.push(Say::Discarded);
                     }
-                    Err(error) => {
-                        // Whatever else was to be done does not depend on it; the discard is tried again.
-                        said.push(Say::Retry(error));
-                        let rest = std::mem::take(&mut self.pending);
-                        said.extend(self.answers(rest));
-                        self.pending = vec![Command::Discard];
-                        break;
-                    }
+                    Err(error) => self.failed(command, "the toolstack failed", &error),
                 },
             }
+        }
+        if !self.agenda.has_later() {
+            self.trouble = None;
         }
         Ok(said)
     }
 
-    /// A discard after the machine has ended: of a domain that arrived too late.
-    fn go_without_events(&mut self) -> Result<Vec<Say>, WrongMove> {
-        match self.discard() {
-            Ok(()) => {
-                self.pending.clear();
-                Ok(vec![Say::Discarded])
-            }
-            Err(error) => Ok(vec![Say::Retry(error)]),
-        }
-    }
-
-    fn then(&mut self, event: Event) -> Result<(), WrongMove> {
-        let mut commands = self.machine.on(event)?;
-        commands.append(&mut self.pending);
-        self.pending = commands;
-        Ok(())
-    }
-
-    fn answers(&self, commands: Vec<Command>) -> Vec<Say> {
-        let answer = |command| match command {
-            Command::AnswerDiscarded => Some(Say::Outcome(self.discarded())),
-            _ => None,
-        };
-        commands.into_iter().filter_map(answer).collect()
-    }
-
-    /// The answer for a domain that is to be discarded. If the disk may say that it is committed, a crash would run it: then only once it is gone.
-    fn discarded(&self) -> Outcome {
-        if self.perhaps_committed && self.arrived.is_some() {
-            Outcome::Pending
-        } else {
-            Outcome::Discarded
+    fn failed(&mut self, command: Command, what: &str, error: &dyn std::fmt::Display) {
+        self.agenda.again(command);
+        let trouble = format!("{what}, trying again: {error}");
+        if self.trouble.as_ref() != Some(&trouble) {
+            tracing::error!(state = self.machine.state().name(), "{trouble}");
+            self.trouble = Some(trouble);
         }
     }
 
@@ -260,35 +256,32 @@ impl Inner {
         self.entry.domid.unwrap_or_default()
     }
 
-    /// Writes the state; of the commit's record, the outcome is itself an event.
-    ///
-    /// The others may fail, and what they announce is done all the same. Without `loaded`, `discarding` or `discarded` the disk says `receiving` or `loaded`, which
-    /// means the same to a restart and to a source that asks: discarded. Without `running` it says `committed`, and the domain is found running. What is left is a
-    /// commit that was written in spite of an error: see `perhaps_committed`; once the domain is discarded, a restart reports it as lost.
+    /// Writes the state. What follows, also where that fails, is the machine's decision.
     fn write(&mut self) -> Result<(), WrongMove> {
-        let deciding = self.machine.state() == State::Deciding;
         let record = self.machine.record();
         self.entry.state = record.name().to_owned();
         let result = self.journal.write(&mut self.entry);
-        self.unwritten = result.is_err();
-        self.perhaps_committed = result.is_err() && (deciding || self.perhaps_committed);
-        if let Err(error) = &result {
-            tracing::error!(%error, state = record.name(), "the journal can't be written");
-        }
-        // A record that may be in place in spite of the error counts as failed: `perhaps_committed` guards what is said and done then. What is to be
-        // written again is tried by `unwritten`.
-        let written = if result.is_ok() {
-            Written::Synced
-        } else {
-            Written::Failed
-        };
-        if let AfterWrite::Feed(event) = self.machine.written(written) {
-            if let Err(error) = result {
-                self.entry.detail = Some(error.to_string());
+        let written = result.as_ref().err().map_or(Written::Synced, JournalError::written);
+        match self.agenda.written(self.machine.written(written), Command::Journal) {
+            Some(event) => {
+                if let Err(error) = result {
+                    tracing::error!(state = record.name(), ?written, "{error}");
+                    self.entry.detail = Some(error.to_string());
+                }
+                self.then(event)
             }
-            self.then(event)?;
+            None => {
+                if let Err(error) = result {
+                    let again = if self.agenda.has_later() { ", trying again" } else { "" };
+                    let trouble = format!("the record '{}' could not be written{again}: {error}", record.name());
+                    if self.trouble.as_ref() != Some(&trouble) {
+                        tracing::error!(?written, "{trouble}");
+                        self.trouble = Some(trouble);
+                    }
+                }
+                Ok(())
+            }
         }
-        Ok(())
     }
 
     fn unpause(&mut self) -> Result<(), ToolstackError> {

@@ -5,6 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
+use peer::handoff::AfterWrite;
 use toolstack::{DomainId, Undone};
 use uuid::Uuid;
 
@@ -34,6 +35,7 @@ impl Arrived for Stubborn {
 
 struct Scene {
     directory: tempfile::TempDir,
+    journal: Journal,
     incoming: Incoming,
     stubborn: Arc<AtomicBool>,
 }
@@ -44,12 +46,13 @@ fn loaded() -> Scene {
     let journal = Journal::open(directory.path()).unwrap();
     let uuid = Uuid::new_v4();
     let entry = Entry::new(Uuid::new_v4(), Direction::In, "web", uuid, "x", "live", "receiving");
-    let incoming = Incoming::new(entry, journal);
+    let incoming = Incoming::new(entry, journal.clone());
     let stubborn = Arc::new(AtomicBool::new(true));
     let said = incoming.complete(Box::new(Stubborn(Arc::clone(&stubborn)))).unwrap();
     assert!(matches!(said[..], [Say::Loaded]));
     Scene {
         directory,
+        journal,
         incoming,
         stubborn,
     }
@@ -58,7 +61,26 @@ fn loaded() -> Scene {
 impl Scene {
     /// The disk fails from here on.
     fn break_disk(&self) {
-        std::fs::remove_dir_all(self.directory.path().join("journal")).unwrap();
+        std::fs::rename(
+            self.directory.path().join("journal"),
+            self.directory.path().join("away"),
+        )
+        .unwrap();
+    }
+
+    /// It works again, with what it had.
+    fn mend_disk(&self) {
+        std::fs::rename(
+            self.directory.path().join("away"),
+            self.directory.path().join("journal"),
+        )
+        .unwrap();
+    }
+
+    /// The state on disk.
+    fn record(&self) -> String {
+        let id = self.incoming.entry().id;
+        self.journal.find(id, Direction::In).unwrap().unwrap().state
     }
 
     fn asked(&self) -> Outcome {
@@ -73,20 +95,80 @@ impl Scene {
 }
 
 #[test]
-fn a_commit_that_is_perhaps_on_disk_is_not_called_discarded_before_the_domain_is_gone() {
+fn a_commit_that_is_not_on_disk_is_discarded_however_often_that_takes() {
     let scene = loaded();
     scene.break_disk();
-    let said = scene.incoming.on(Event::Commit).unwrap();
-    assert!(matches!(said[..], [Say::Retry(_)]), "{said:?}");
-    // A crash now might find the commit, and the domain.
-    assert_eq!(scene.asked(), Outcome::Pending);
-    scene.stubborn.store(false, Ordering::SeqCst);
-    let said = scene.incoming.again().unwrap();
-    assert!(matches!(said[..], [Say::Discarded]), "{said:?}");
+    assert_eq!(scene.incoming.on(Event::Commit).unwrap(), []);
+    // No crash finds a commit: it may be told at once.
     assert_eq!(scene.asked(), Outcome::Discarded);
-    let (_, entry) = scene.incoming.unwritten().unwrap();
-    assert_eq!(entry.state, "discarded");
-    assert!(entry.detail.is_some());
+    assert_eq!(scene.incoming.state(), State::Discarding);
+    scene.stubborn.store(false, Ordering::SeqCst);
+    assert_eq!(scene.incoming.again().unwrap(), [Say::Discarded]);
+    assert_eq!(scene.asked(), Outcome::Discarded);
+    // The last record is still to be written.
+    assert!(scene.incoming.has_later() && scene.incoming.trouble().is_some());
+    assert!(scene.incoming.entry().detail.is_some());
+    scene.mend_disk();
+    assert_eq!(scene.incoming.again().unwrap(), []);
+    assert!(!scene.incoming.has_later() && scene.incoming.trouble().is_none());
+    assert_eq!(scene.record(), "discarded");
+}
+
+#[test]
+fn a_commit_that_is_perhaps_on_disk_is_not_called_discarded_before_the_disk_says_so() {
+    let scene = loaded();
+    scene.stubborn.store(false, Ordering::SeqCst);
+    // As after a rename or a sync that has failed.
+    let mut inner = scene.incoming.lock();
+    assert_eq!(inner.machine.on(Event::Commit).unwrap(), [Command::Journal]);
+    let AfterWrite::Feed(event) = inner.machine.written(Written::Unsynced) else {
+        panic!("a commit that is in doubt has to be withdrawn");
+    };
+    inner.then(event).unwrap();
+    drop(inner);
+    scene.break_disk();
+    assert_eq!(scene.incoming.again().unwrap(), []);
+    // A crash now might find the commit, and has to find the domain as well.
+    assert_eq!(scene.asked(), Outcome::Pending);
+    assert_eq!(scene.incoming.state(), State::Withdrawing);
+    scene.mend_disk();
+    assert_eq!(scene.incoming.again().unwrap(), [Say::Discarded]);
+    assert_eq!(scene.asked(), Outcome::Discarded);
+    assert_eq!(scene.record(), "discarded");
+}
+
+#[test]
+fn an_operator_decides_about_a_lost_domain_once() {
+    for (ran, outcome, record) in [
+        (true, Outcome::Running { domid: 0 }, "running"),
+        (false, Outcome::Discarded, "discarded"),
+    ] {
+        let scene = loaded();
+        let mut entry = scene.incoming.entry();
+        entry.state = "committed".to_owned();
+        let incoming = Incoming::recover(entry, scene.journal.clone(), None).unwrap();
+        incoming.lost("the host was restarted");
+        let scene = Scene { incoming, ..scene };
+        assert!(matches!(scene.asked(), Outcome::Lost { .. }));
+        assert!(scene.incoming.operator(ran).unwrap().is_some());
+        assert_eq!(scene.asked(), outcome);
+        assert_eq!(scene.record(), record);
+        assert!(scene.incoming.operator(!ran).unwrap().is_none());
+    }
+}
+
+#[test]
+fn a_domain_that_comes_after_all_is_over_is_discarded() {
+    let scene = loaded();
+    scene.stubborn.store(false, Ordering::SeqCst);
+    assert_eq!(scene.incoming.on(Event::Failed).unwrap(), [Say::Discarded]);
+    scene.stubborn.store(true, Ordering::SeqCst);
+    let late = Box::new(Stubborn(Arc::clone(&scene.stubborn)));
+    assert_eq!(scene.incoming.complete(late).unwrap(), []);
+    assert!(scene.incoming.has_later());
+    scene.stubborn.store(false, Ordering::SeqCst);
+    assert_eq!(scene.incoming.again().unwrap(), [Say::Discarded]);
+    assert!(!scene.incoming.has_later());
 }
 
 #[test]
@@ -103,8 +185,8 @@ fn a_connection_that_is_lost_after_the_question_does_not_stop_the_discard() {
     let scene = loaded();
     assert_eq!(scene.asked(), Outcome::Discarded);
     scene.stubborn.store(false, Ordering::SeqCst);
-    let said = scene.incoming.on(Event::Failed).unwrap();
-    assert!(matches!(said[..], [Say::Discarded]), "{said:?}");
+    assert_eq!(scene.incoming.on(Event::Failed).unwrap(), []);
+    assert_eq!(scene.incoming.again().unwrap(), [Say::Discarded]);
     assert_eq!(scene.incoming.state(), State::Discarded);
-    assert!(scene.incoming.unwritten().is_none());
+    assert!(!scene.incoming.has_later());
 }

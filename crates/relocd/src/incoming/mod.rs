@@ -3,11 +3,15 @@
 mod admit;
 mod handoff;
 mod outcome;
+pub mod xend;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use peer::{
-    handoff::destination::Event,
+    handoff::destination::{Event, State},
     native::{
         FrameSource,
         message::{Refused, Relocate, Reply, is_commit},
@@ -17,64 +21,87 @@ use tokio::time::sleep;
 use toolstack::{Arrival, ToolstackError};
 use tracing::Instrument;
 
-pub use admit::{Admitted, admit};
+pub use admit::{Admitted, admit, check_names};
 pub use handoff::{Incoming, Say};
-pub use outcome::outcome;
+pub use outcome::{Whereabouts, look, outcome};
 
 use crate::{
-    blocking::blocking, conversation::Conversation, fault, host::Host, relocations::Relocation, unwritten::write_later,
+    audit::{Outcome, Record},
+    blocking::blocking,
+    conversation::Conversation,
+    fault,
+    host::Host,
+    journal::Direction,
+    relocations::Relocation,
 };
 
 /// How long the other end may take to read a last word.
 const LAST_WORD: Duration = Duration::from_secs(5);
 
-/// Answers `relocate`: takes the domain in, or says why not. The connection is used up, but after a dry run or a refusal.
-pub async fn receive(host: &Arc<Host>, mut conversation: Conversation, request: Relocate, peer: &str, entry: &str) {
+/// Answers `relocate`: takes the domain in, or says why not. `entry`: what let the peer in. The connection is used up, but after a dry run or a refusal.
+pub async fn receive(host: &Arc<Host>, conversation: Conversation, request: Relocate, peer: &str, entry: &str) {
     let span =
         tracing::info_span!("relocation", id = %request.id, direction = "in", peer, domain = tracing::field::Empty);
-    async {
-        let limit = host.limits().handshake;
-        match admit(host, &request, peer).await {
-            Err(refused) => {
-                tracing::warn!(kind = refused.word, "refused: {refused}");
-                conversation.last_word(&line(&Reply::Err(refused)), LAST_WORD).await;
+    answer(host, conversation, request, peer, entry).instrument(span).await;
+}
+
+async fn answer(host: &Arc<Host>, mut conversation: Conversation, request: Relocate, peer: &str, entry: &str) {
+    let begun = Instant::now();
+    let limit = host.limits().handshake;
+    let mut account = Record::new(request.id, Direction::In, "", peer, request.mode.word());
+    account.asked_by = Some(peer.to_owned());
+    account.allowed_by = Some(entry.to_owned());
+    let admitted = match admit::config(&request) {
+        Ok(config) => {
+            tracing::Span::current().record("domain", &config.name);
+            config.name.clone_into(&mut account.domain);
+            account.uuid = Some(config.uuid);
+            admit(host, &request, config, peer, entry).await
+        }
+        Err(refused) => Err(refused),
+    };
+    match admitted {
+        Err(refused) => {
+            tracing::warn!(kind = refused.word, "refused: {refused}");
+            account.kind = Some(refused.word.clone());
+            account.reason = Some(refused.text.clone());
+            account.since(begun).over(Outcome::Refused);
+            conversation.last_word(&line(&Reply::Err(refused)), LAST_WORD).await;
+        }
+        Ok(Admitted::DryRun) => {
+            tracing::info!(allowed_by = entry, "a dry run: would be let in");
+            account.since(begun).over(Outcome::DryRun);
+            let _ = conversation.send(&line(&Reply::Admitted), limit).await;
+        }
+        Ok(Admitted::Ready(ready)) => {
+            let (relocation, incoming) = (&ready.booked.relocation, &ready.incoming);
+            tracing::info!(allowed_by = entry, mode = relocation.mode, "a domain arrives");
+            fault::reached(&["in", "ready", "send"]).await;
+            let sent = conversation.send(&line(&Reply::Ready), limit).await;
+            fault::reached(&["in", "ready", "sent"]).await;
+            if sent.is_ok() {
+                take_in(host, conversation, relocation, incoming, ready.config).await;
+            } else {
+                give_up(relocation, incoming, "the connection was lost before the image").await;
             }
-            Ok(Admitted::DryRun) => {
-                tracing::info!(allowed_by = entry, "a dry run: would be let in");
-                let _ = conversation.send(&line(&Reply::Admitted), limit).await;
-            }
-            Ok(Admitted::Ready(ready)) => {
-                tracing::Span::current().record("domain", &ready.config.name);
-                tracing::info!(
-                    allowed_by = entry,
-                    mode = ready.booked.relocation.mode,
-                    "a domain arrives"
-                );
-                fault::reached(&["in", "ready", "send"]).await;
-                let sent = conversation.send(&line(&Reply::Ready), limit).await;
-                fault::reached(&["in", "ready", "sent"]).await;
-                if sent.is_ok() {
-                    take_in(
-                        host,
-                        conversation,
-                        &ready.booked.relocation,
-                        &ready.incoming,
-                        ready.config,
-                    )
-                    .await;
-                } else {
-                    give_up(
-                        &ready.booked.relocation,
-                        &ready.incoming,
-                        "the connection was lost before the image",
-                    )
-                    .await;
-                }
-            }
+            over(incoming, Some(begun));
+            finish(host, relocation, incoming).await;
         }
     }
-    .instrument(span)
-    .await;
+}
+
+/// The audit trail, once nothing is left to decide. `begun`: when, if it began in this daemon's life.
+pub fn over(incoming: &Incoming, begun: Option<Instant>) {
+    let outcome = match incoming.state() {
+        State::Running => Outcome::Moved,
+        State::Discarded => Outcome::Discarded,
+        // Left to the next start, which will tell.
+        _ => return,
+    };
+    let account = Record::of(&incoming.entry());
+    begun
+        .map_or(account.clone(), |begun| account.since(begun))
+        .over(outcome);
 }
 
 fn line(reply: &Reply) -> Vec<u8> {
@@ -93,7 +120,7 @@ async fn take_in(
 ) {
     relocation.stage("copying");
     let limits = host.limits();
-    let (arrived, stream) = match load(host, conversation, relocation, config, limits.idle).await {
+    let (arrived, stream) = match load(host, conversation, relocation, incoming, config).await {
         Ok(loaded) => loaded,
         Err(error) => {
             give_up(relocation, incoming, &error.to_string()).await;
@@ -143,8 +170,8 @@ async fn take_in(
     };
     match completed {
         Ok(said) if matches!(said.first(), Some(Say::Loaded)) => {}
-        Ok(said) => {
-            settle(incoming, said).await;
+        Ok(_) => {
+            settle(relocation, incoming).await;
             return;
         }
         Err(error) => {
@@ -184,10 +211,10 @@ async fn take_in(
         blocking(move || incoming.on(Event::Commit)).await
     };
     match committed {
-        Ok(said) => {
-            let domid = settle(incoming, said).await;
+        Ok(_) => {
+            settle(relocation, incoming).await;
             relocation.end();
-            if let Some(domid) = domid {
+            if let Some(domid) = incoming.runs_as() {
                 tracing::info!(domid, "the domain runs here");
                 // Lost or not: the source can ask.
                 fault::reached(&["in", "running", "send"]).await;
@@ -196,7 +223,7 @@ async fn take_in(
                     .await;
                 fault::reached(&["in", "running", "sent"]).await;
             } else {
-                let why = incoming.detail().unwrap_or_default();
+                let why = incoming.entry().detail.unwrap_or_default();
                 let refused = Refused {
                     word: "not-committed".to_owned(),
                     text: format!("the commit could not be journalled there, and the domain was discarded: {why}"),
@@ -215,21 +242,26 @@ async fn load(
     host: &Arc<Host>,
     conversation: Conversation,
     relocation: &Arc<Relocation>,
+    incoming: &Arc<Incoming>,
     config: domain::DomainConfig,
-    idle: Duration,
 ) -> std::io::Result<Loaded> {
-    let stream = conversation.into_blocking(idle)?;
+    let stream = conversation.into_blocking(host.limits().idle)?;
     let brake = stream.try_clone()?;
     let toolstack = Arc::clone(&host.toolstack);
-    let id = relocation.id;
+    let (id, peer, incoming) = (relocation.id, relocation.peer.clone(), Arc::clone(incoming));
     let loading = blocking(move || {
         let mut source = FrameSource::new(fault::reads(&stream));
         let arrival = Arrival {
             relocation: id,
             config: &config,
+            peer: &peer,
+            original: None,
         };
         let arrived = toolstack.arrive(&arrival, &mut source);
-        tracing::debug!(bytes = source.read_bytes(), "the image has ended");
+        incoming.amend(|entry| {
+            entry.bytes = Some(source.read_bytes());
+            entry.pages = Some(source.read_pages());
+        });
         (arrived, stream)
     });
     let cancel = relocation.cancel.clone();
@@ -270,8 +302,8 @@ async fn give_up(relocation: &Relocation, incoming: &Arc<Incoming>, reason: &str
     let handoff = Arc::clone(incoming);
     let any = match blocking(move || handoff.on(Event::Failed)).await {
         Ok(said) => {
-            let any = !said.is_empty();
-            settle(incoming, said).await;
+            let any = !said.is_empty() || incoming.has_later();
+            settle(relocation, incoming).await;
             any
         }
         Err(error) => {
@@ -283,31 +315,38 @@ async fn give_up(relocation: &Relocation, incoming: &Arc<Incoming>, reason: &str
     any
 }
 
-/// Tries again what the toolstack failed to do, until it is done. The domain's number if it runs.
-pub async fn settle(incoming: &Arc<Incoming>, mut said: Vec<Say>) -> Option<u32> {
-    let domid = loop {
-        let (mut retry, mut runs) = (None, None);
-        for say in said {
-            match say {
-                Say::Running(domid) => runs = Some(domid),
-                Say::Retry(error) => retry = Some(error),
-                Say::Loaded | Say::Outcome(_) | Say::Discarded => {}
-            }
-        }
-        let (None, Some(error)) = (runs, retry) else { break runs };
-        tracing::error!(%error, state = incoming.state().name(), "the toolstack failed; trying again");
-        sleep(Duration::from_secs(1)).await;
-        let handoff = Arc::clone(incoming);
-        said = match blocking(move || handoff.again()).await {
-            Ok(said) => said,
-            Err(error) => {
-                tracing::error!(%error, "the handoff is at fault");
-                return None;
-            }
-        };
-    };
-    if let Some((journal, entry)) = incoming.unwritten() {
-        write_later(journal, entry);
+/// Between two attempts.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Tries again what the toolstack or the disk failed to do, until the domain runs, or nothing is left of it. The last record may then still be missing:
+/// see [`finish`].
+pub async fn settle(relocation: &Relocation, incoming: &Arc<Incoming>) {
+    while incoming.has_later() && !incoming.state().is_over() && again(relocation, incoming).await {}
+}
+
+/// Tries to write the last record until the disk has it: nobody else could answer the source once the daemon has ended. A daemon that stops leaves it
+/// to the next start, which finds out by itself.
+pub async fn finish(host: &Host, relocation: &Relocation, incoming: &Arc<Incoming>) {
+    relocation.end();
+    while incoming.has_later() && !host.relocations.is_stopping() && again(relocation, incoming).await {}
+    if let Some(trouble) = incoming.trouble() {
+        tracing::error!("left to the next start: {trouble}");
     }
-    domid
+}
+
+/// After a pause, once more; false if that makes no sense.
+async fn again(relocation: &Relocation, incoming: &Arc<Incoming>) -> bool {
+    relocation.stage(incoming.state().name());
+    if let Some(trouble) = incoming.trouble() {
+        relocation.note(&trouble);
+    }
+    sleep(PAUSE).await;
+    let handoff = Arc::clone(incoming);
+    match blocking(move || handoff.again()).await {
+        Ok(_) => true,
+        Err(error) => {
+            tracing::error!(%error, "the handoff is at fault");
+            false
+        }
+    }
 }

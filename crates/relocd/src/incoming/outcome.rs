@@ -9,24 +9,71 @@ use peer::{
 use toolstack::DomainState;
 
 use super::Say;
-use crate::{blocking::blocking, host::Host, journal::Direction, relocations::Relocation};
+use crate::{
+    blocking::blocking,
+    host::Host,
+    journal::{Direction, Entry},
+    relocations::Relocation,
+};
 
-/// Answers the question for the outcome.
-pub async fn outcome(host: &Arc<Host>, query: &OutcomeQuery) -> Reply {
-    let answer = match in_the_books(host, query) {
-        Some(relocation) => ask(&relocation).await,
-        None => from_the_record(host, query).await,
+/// Answers the question for the outcome. `listed`: the host is on the allow list. One that is not hears only what a relocation's source may hear, which
+/// shows by the relocation's secret; `None`: nothing, whatever the reason.
+///
+/// The address does not count, beyond the list: a source may have another one by now, or may have been taken off the list. What does is that nobody but
+/// the source asks: a question ends a relocation that has not been committed, and the model check knows of no other askers.
+pub async fn outcome(host: &Arc<Host>, query: &OutcomeQuery, listed: bool) -> Option<Reply> {
+    let answer = match authenticated(host, query, listed).await {
+        Ok(Asker::Source) => match in_the_books(host, query) {
+            Some(relocation) => ask(&relocation).await,
+            None => from_the_record(host, query).await,
+        },
+        Ok(Asker::Unproved) => from_the_record(host, query).await,
+        Err(refused) => Err(refused),
     };
     match answer {
         Ok(outcome) => {
-            tracing::info!(id = %query.id, ?outcome, "the source asked for the outcome");
-            Reply::Outcome(outcome)
+            tracing::info!(id = %query.id, ?outcome, listed, "the source asked for the outcome");
+            Some(Reply::Outcome(outcome))
         }
-        Err(refused) => {
-            tracing::error!(id = %query.id, "the source asked for the outcome, which is not known here: {refused}");
-            Reply::Err(refused)
+        Err(refused) if listed => {
+            tracing::error!(id = %query.id, "the source asked for the outcome, which is not told: {refused}");
+            Some(Reply::Err(refused))
         }
+        Err(_) => None,
     }
+}
+
+/// Who asks.
+enum Asker {
+    /// The relocation's source.
+    Source,
+    /// A host on the list, about a relocation that this host has no record of.
+    Unproved,
+}
+
+/// Whether who asks is the relocation's source.
+async fn authenticated(host: &Arc<Host>, query: &OutcomeQuery, listed: bool) -> Result<Asker, Refused> {
+    let entry = match in_the_books(host, query).and_then(|relocation| relocation.incoming.clone()) {
+        Some(incoming) => Some(incoming.entry()),
+        None => find(host, query.id).await?,
+    };
+    match entry {
+        // A source of the first days made up none: then the list has to do.
+        Some(entry) if entry.secret.is_none() && listed => Ok(Asker::Source),
+        Some(entry) if entry.secret.is_some() && entry.secret == query.secret => Ok(Asker::Source),
+        None if listed => Ok(Asker::Unproved),
+        _ => Err(Refused {
+            word: "secret".to_owned(),
+            text: "the question does not have the secret of this relocation".to_owned(),
+        }),
+    }
+}
+
+async fn find(host: &Host, id: uuid::Uuid) -> Result<Option<Entry>, Refused> {
+    let journal = host.journal.clone();
+    blocking(move || journal.find(id, Direction::In))
+        .await
+        .map_err(|error| refused("journal", &error))
 }
 
 fn in_the_books(host: &Host, query: &OutcomeQuery) -> Option<Arc<Relocation>> {
@@ -53,13 +100,11 @@ async fn ask(relocation: &Arc<Relocation>) -> Result<Outcome, Refused> {
 
 /// A relocation that nobody is at any more: its record, and whether the domain is here.
 async fn from_the_record(host: &Arc<Host>, query: &OutcomeQuery) -> Result<Outcome, Refused> {
-    let (journal, id) = (host.journal.clone(), query.id);
-    let entry = blocking(move || journal.find(id, Direction::In))
-        .await
-        .map_err(|error| refused("journal", &error))?;
-    // It may have begun since the look into the books.
-    if let Some(relocation) = in_the_books(host, query) {
-        return ask(&relocation).await;
+    let id = query.id;
+    let entry = find(host, id).await?;
+    // It may have begun, or ended, since the look into the books: then it is asked for again.
+    if in_the_books(host, query).is_some() {
+        return Ok(Outcome::Pending);
     }
     let state = entry.as_ref().map(|entry| State::from_name(&entry.state));
     match state {
@@ -98,7 +143,8 @@ async fn from_the_record(host: &Arc<Host>, query: &OutcomeQuery) -> Result<Outco
 }
 
 /// Where a domain is, as far as this host can see.
-enum Whereabouts {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whereabouts {
     /// Here, and it has run.
     Runs(u32),
     /// Something of it is here, which waits for a decision of another relocation.
@@ -107,7 +153,11 @@ enum Whereabouts {
     Elsewhere,
 }
 
-async fn look(host: &Arc<Host>, id: uuid::Uuid, uuid: Option<uuid::Uuid>) -> Result<Whereabouts, Refused> {
+/// Looks for the domain of a relocation.
+///
+/// # Errors
+/// The toolstack's, in words.
+pub async fn look(host: &Arc<Host>, id: uuid::Uuid, uuid: Option<uuid::Uuid>) -> Result<Whereabouts, Refused> {
     let Some(uuid) = uuid else {
         return Ok(Whereabouts::Elsewhere);
     };

@@ -13,7 +13,13 @@ use super::{
     handoff::{Ask, Handoff},
     outcome,
 };
-use crate::{blocking::blocking, host::Host, relocations::Relocation, unwritten::write_later};
+use crate::{
+    audit,
+    blocking::blocking,
+    host::Host,
+    relocations::{Decided, Relocation},
+    unwritten::write_later,
+};
 
 /// How a relocation ended at the source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +28,16 @@ pub enum Conclusion {
     Resumed,
     /// The domain is gone from here.
     Gone,
+}
+
+impl Conclusion {
+    /// In the words of the audit trail.
+    pub fn outcome(self) -> audit::Outcome {
+        match self {
+            Conclusion::Resumed => audit::Outcome::Stayed,
+            Conclusion::Gone => audit::Outcome::Moved,
+        }
+    }
 }
 
 /// Feeds an event to the handoff, off the async runtime: it syncs files and calls the toolstack.
@@ -80,18 +96,34 @@ fn over(host: &Host, handoff: Handoff, conclusion: Conclusion) -> (Handoff, Conc
     (handoff, conclusion)
 }
 
-/// Waits for the destination's word, or an operator's.
+/// What is known of a domain towards an xend when nothing else is.
+const ENDED_MEANWHILE: &str = "relocd ended when it was about to send the last bytes of the domain";
+
+/// Waits for the destination's word, or an operator's: of an xend nobody hears any more.
 async fn learn_outcome(host: &Host, relocation: &Arc<Relocation>, handoff: &mut Handoff) -> Event {
     let peer = handoff.entry().peer.clone();
     let limit = host.limits().handshake;
     let query = OutcomeQuery {
         id: relocation.id,
+        secret: handoff.entry().secret.clone(),
         uuid: Some(relocation.uuid),
     };
     let mut operator = relocation.operator.subscribe();
     let unsure = |reason: &str| relocation.note(reason);
+    let is_xend = handoff.entry().xend.is_some();
+    if is_xend {
+        // It knows no such question.
+        let detail = handoff.entry().detail.clone();
+        relocation.note(detail.as_deref().unwrap_or(ENDED_MEANWHILE));
+    }
+    let asking = async {
+        if is_xend {
+            std::future::pending::<()>().await;
+        }
+        outcome::ask(&peer, &query, limit, unsure).await
+    };
     tokio::select! {
-        outcome = outcome::ask(&peer, &query, limit, unsure) => match outcome {
+        outcome = asking => match outcome {
             Outcome::Running { domid } => {
                 handoff.runs_there_as(domid);
                 Event::Running
@@ -99,17 +131,19 @@ async fn learn_outcome(host: &Host, relocation: &Arc<Relocation>, handoff: &mut 
             _ => {
                 let why = handoff.entry().detail.clone().map(|why| format!(": {why}"));
                 handoff.note(format!("the destination never took the commit{}", why.unwrap_or_default()));
+                handoff.deny();
                 Event::Discarded
             }
         },
-        decision = operator.wait_for(Option::is_some) => match decision.ok().and_then(|decision| *decision) {
-            Some(Decision::Destroy) => {
-                handoff.note("an operator decided: destroyed here");
-                Event::OperatorDestroy
-            }
-            Some(Decision::Resume) => {
-                handoff.note("an operator decided: resumed here");
-                Event::OperatorResume
+        decided = operator.wait_for(Option::is_some) => match decided.ok().and_then(|decided| decided.clone()) {
+            Some(Decided { decision, by }) => {
+                let (what, event) = match decision {
+                    Decision::Destroy => ("destroyed", Event::OperatorDestroy),
+                    Decision::Resume => ("resumed", Event::OperatorResume),
+                };
+                handoff.note(format!("an operator decided: {what} here"));
+                handoff.amend(|entry| entry.decided_by = Some(by));
+                event
             }
             // The books hold the sender, so it can't be gone; if it were, nothing would be known.
             None => Event::Unknown,

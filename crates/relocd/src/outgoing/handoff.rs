@@ -8,7 +8,7 @@ use toolstack::{Departed, ToolstackError};
 
 use crate::{
     fault,
-    journal::{Entry, Journal},
+    journal::{Entry, Journal, JournalError},
 };
 
 /// What is left to the caller, who has the connection.
@@ -34,6 +34,7 @@ pub struct Handoff {
     journal: Journal,
     pending: Vec<Command>,
     unwritten: bool,
+    denied: bool,
 }
 
 impl Handoff {
@@ -46,6 +47,7 @@ impl Handoff {
             journal,
             pending: Vec::new(),
             unwritten: false,
+            denied: false,
         }
     }
 
@@ -59,6 +61,7 @@ impl Handoff {
             journal,
             pending,
             unwritten: false,
+            denied: false,
         })
     }
 
@@ -85,6 +88,29 @@ impl Handoff {
     /// Keeps what happened for the journal's next record.
     pub fn note(&mut self, detail: impl Into<String>) {
         self.entry.detail = Some(detail.into());
+    }
+
+    /// Changes what the journal's next record says beside the state.
+    pub fn amend(&mut self, change: impl FnOnce(&mut Entry)) {
+        change(&mut self.entry);
+    }
+
+    /// Writes down what has been noted since the last record, with the state that stands there. Best effort: the old record says what matters.
+    pub fn remember(mut self) -> Handoff {
+        if let Err(error) = self.journal.write(&mut self.entry) {
+            tracing::error!(%error, "what is known of the open outcome can't be written to the journal");
+        }
+        self
+    }
+
+    /// The destination has said that it never took the commit.
+    pub fn deny(&mut self) {
+        self.denied = true;
+    }
+
+    /// Whether [`Handoff::deny`] has been called.
+    pub fn is_denied(&self) -> bool {
+        self.denied
     }
 
     /// Keeps the domain's number at the destination for the journal's next record.
@@ -148,12 +174,7 @@ impl Handoff {
         if let Err(error) = &result {
             tracing::error!(%error, state = record.name(), "the journal can't be written");
         }
-        // Whether a failed record is in place all the same makes no difference to the source.
-        let written = if result.is_ok() {
-            Written::Synced
-        } else {
-            Written::Failed
-        };
+        let written = result.as_ref().err().map_or(Written::Synced, JournalError::written);
         if let AfterWrite::Feed(event) = self.machine.written(written) {
             if let Err(error) = result {
                 self.note(error.to_string());

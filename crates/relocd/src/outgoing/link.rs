@@ -18,7 +18,7 @@ use nix::{
 };
 use peer::native::{Link, message::Reply};
 
-use crate::{cancel::Cancel, fault};
+use crate::{cancel::Cancel, failure::GAVE_UP, fault};
 
 /// How long the other end's last word is waited for once its connection has failed.
 const LAST_WORD: Duration = Duration::from_secs(3);
@@ -70,7 +70,7 @@ impl TcpLink {
             let count = self.stream.read(&mut bytes).ok().filter(|count| *count > 0)?;
             if let (_, Some(value)) = reader.feed(bytes.get(..count)?).ok()? {
                 return Some(ImageError::Peer(match Reply::parse(&value) {
-                    Ok(Reply::Err(refused)) => format!("the destination gave up: {}", refused.text),
+                    Ok(Reply::Err(refused)) => format!("{GAVE_UP}: {}", refused.text),
                     Ok(other) => format!("the destination broke the protocol: {other:?}"),
                     Err(error) => format!("the destination broke the protocol: {error}"),
                 }));

@@ -1,124 +1,109 @@
 //! A domain departs: the source's side of a relocation, from the operator's order to the end.
 
 mod conclude;
+mod hand_over;
 mod handoff;
 mod link;
+mod mode;
 mod negotiate;
+mod order;
 mod outcome;
 mod send;
+mod spooled;
+mod xend;
 
-use std::{sync::Arc, time::Instant};
-
-pub use conclude::{Conclusion, conclude};
-pub use handoff::{Ask, Handoff};
-use peer::{
-    control::{self, Failure, Migrate, Migrated, NoConvergence, Reply},
-    handoff::source::Event,
-    native::message::{ModeWord, Relocate},
+use std::{
+    sync::{Arc, Mutex, atomic::Ordering},
+    time::Instant,
 };
-use tokio::sync::oneshot;
-use toolstack::{DomainState, LiveOptions, Mode, OnNoConvergence};
-use tracing::Instrument;
+
+pub use conclude::conclude;
+use domain::{HostFacts, admission};
+pub use handoff::Handoff;
+use image::ImageSink;
+pub use order::migrate;
+use peer::{
+    control::{self, Failure, Migrate, Migrated, Reply},
+    native::message::{ModeWord, Relocate, Secret},
+};
+pub use spooled::send_spooled;
+use toolstack::{Departed, Observer};
 use uuid::Uuid;
 
 use crate::{
-    blocking::{blocking, patiently},
-    cancel::Cancel,
+    audit::{Outcome, Record},
+    blocking::blocking,
     failure::{self, Tell},
     host::Host,
     journal::{Direction, Entry},
-    relocations::{Booked, Relocation},
+    relocations::{Booked, lock},
 };
-use conclude::step;
-use send::{GIVING_UP, Sent};
+use negotiate::{Negotiated, Ready};
+use send::Wire;
+use xend::{Look, ToXend};
 
 /// What to do when the journal can't be written here.
 const MAKE_ROOM: &str = "make room in the state directory, or see to its disk, and try again";
 
-/// Carries out an operator's order. `started` gets the booked relocation, for its progress.
-///
-/// # Errors
-/// [`Failure`], with the state that the domain is in.
-pub async fn migrate(
-    host: Arc<Host>,
-    order: Migrate,
-    cancel: Cancel,
-    started: oneshot::Sender<Arc<Relocation>>,
-) -> Result<Reply, Failure> {
-    let begun = Instant::now();
-    if order.ssl || host.config().relocation_ssl {
-        return Err(failure::simple(
-            "unsupported",
-            "relocation over TLS is not supported by this version of relocd",
-        )
-        .next("leave out --ssl, set (xend-relocation-ssl no), and put a tunnel in between (README, Other subnets)"));
-    }
-    let domain = host.find_domain(&order.domain).await?;
-    match domain.state {
-        DomainState::Suspended | DomainState::Arriving => {
-            return Err(failure::simple(
-                "relocating",
-                format!("domain '{}' is being relocated already", domain.name),
-            )
-            .next("xm status tells where that stands"));
-        }
-        DomainState::Crashed | DomainState::Dying | DomainState::Unknown => {
-            return Err(failure::simple(
-                "not-running",
-                format!("domain '{}' is not running", domain.name),
-            ));
-        }
-        DomainState::Running | DomainState::Blocked | DomainState::Paused => {}
-    }
-    let toolstack = Arc::clone(&host.toolstack);
-    let id = domain.id;
-    let config = blocking(move || toolstack.config(id))
-        .await
-        .map_err(|error| failure::toolstack(&error))?;
-    let word = if order.live { ModeWord::Live } else { ModeWord::Offline };
-    let relocation = Relocation {
-        domid: Some(domain.id),
-        cancel,
-        ..Relocation::new(Uuid::new_v4(), Direction::Out, &config, &order.host, word.word())
-    };
-    let booked = host
-        .relocations
-        .begin(relocation, host.limits().max_outgoing)
-        .map_err(|conflict| failure::conflict(&conflict))?;
-    // Whoever asked may have gone: the relocation does not depend on that, its cancel does.
-    let _ = started.send(Arc::clone(&booked.relocation));
-    let span = tracing::info_span!(
-        "relocation",
-        id = %booked.relocation.id,
-        direction = "out",
-        domain = %config.name,
-        peer = %order.host,
-    );
-    let departure = Outgoing {
-        host,
-        order,
-        booked,
-        config,
-        word,
-        domid: domain.id,
-        begun,
-    };
-    departure.run().instrument(span).await
+/// Lets the domain's image out, as [`Toolstack::depart`](toolstack::Toolstack::depart) does. Blocks.
+type Depart =
+    Box<dyn FnOnce(&mut dyn ImageSink, &mut dyn Observer) -> toolstack::Result<Box<dyn Departed>> + Send + Sync>;
+
+/// Where the source's copy is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// A domain of this host's toolstack.
+    Host,
+    /// An entry of the spool.
+    Spool,
 }
 
 struct Outgoing {
     host: Arc<Host>,
     order: Migrate,
+    asked_by: Option<String>,
     booked: Booked,
     config: domain::DomainConfig,
     word: ModeWord,
-    domid: u32,
+    place: Place,
+    depart: Option<Depart>,
+    /// The destination keeps domains on disk.
+    spools: bool,
+    /// The source's copy can be looked through before anything is sent.
+    look: Option<Look>,
+    /// The destination is an xend.
+    xend: Option<ToXend>,
     begun: Instant,
+    secret: Secret,
+    /// What the audit trail will say.
+    account: Mutex<(Record, Outcome)>,
+}
+
+/// How a negotiation ends.
+enum Prepared {
+    /// The image may follow.
+    Ready(Box<Ready>, Wire),
+    /// A dry run: this is the answer.
+    Admitted(Reply),
+}
+
+/// What is known of the other copy once the domain runs on here.
+#[derive(Clone, Copy, Debug)]
+enum Leftover {
+    /// Nothing is left: the destination said so, after it had seen to it.
+    None,
+    /// The destination will never run it: it said so.
+    Dead,
+    /// The destination can't run it, for it was never told to. When it lets go of it is its business.
+    Harmless,
+    /// An operator decided here, without the destination.
+    Unknown,
 }
 
 impl Outgoing {
-    async fn run(self) -> Result<Reply, Failure> {
+    async fn run(mut self) -> Result<Reply, Failure> {
         let result = self.relocate().await;
+        self.tell(&result);
         match &result {
             Ok(Reply::Migrated(done)) => tracing::info!(
                 domid = done.domid,
@@ -135,23 +120,37 @@ impl Outgoing {
         result
     }
 
-    async fn relocate(&self) -> Result<Reply, Failure> {
+    /// The audit trail.
+    fn tell(&self, result: &Result<Reply, Failure>) {
+        let (mut account, mut outcome) = lock(&self.account).clone();
+        match result {
+            Ok(Reply::Admitted { .. } | Reply::AdmittedToXend { .. }) => outcome = Outcome::DryRun,
+            Ok(_) => {}
+            Err(failure) => account = account.because(failure),
+        }
+        let progress = lock(&self.booked.relocation.progress);
+        account.bytes = account.bytes.or(Some(progress.wire_bytes).filter(|bytes| *bytes > 0));
+        account.pages = account.pages.or(Some(progress.pages_sent).filter(|pages| *pages > 0));
+        drop(progress);
+        account.since(self.begun).over(outcome);
+    }
+
+    async fn relocate(&mut self) -> Result<Reply, Failure> {
         let cancel = self.booked.relocation.cancel.clone();
-        let negotiation = negotiate::negotiate(&self.host, &self.order, self.request().await?, &self.config);
-        let negotiated = tokio::select! {
-            negotiated = negotiation => negotiated,
+        let request = self
+            .request()
+            .await
+            .map_err(|failure| failure.state(self.untouched()))?;
+        let negotiation = self.prepare(request);
+        let prepared = tokio::select! {
+            prepared = negotiation => prepared,
             reason = cancel.cancelled() => Err(failure::cancelled(&reason)),
         };
-        let negotiated = negotiated.map_err(|failure| failure.state(self.untouched()))?;
-        let ready = match negotiated {
-            negotiate::Negotiated::Admitted(host) => {
-                return Ok(Reply::Admitted {
-                    host: host.name,
-                    free_memory_kib: host.free_memory_kib,
-                });
-            }
-            negotiate::Negotiated::Ready(ready) => ready,
+        let (ready, wire) = match prepared.map_err(|failure| failure.state(self.untouched()))? {
+            Prepared::Ready(ready, wire) => (ready, wire),
+            Prepared::Admitted(reply) => return Ok(reply),
         };
+        self.spools = ready.spools;
         let relocation = &self.booked.relocation;
         let mut entry = Entry::new(
             relocation.id,
@@ -162,6 +161,9 @@ impl Outgoing {
             relocation.mode,
             "sending",
         );
+        entry.secret = Some(self.secret.clone());
+        entry.asked_by = self.asked_by.clone();
+        entry.xend = self.xend.as_ref().map(|xend| xend.version.clone());
         let journal = self.host.journal.clone();
         let written = blocking(move || journal.begin(&mut entry).map(|()| entry)).await;
         let entry = written.map_err(|error| {
@@ -171,144 +173,60 @@ impl Outgoing {
         })?;
         let handoff = Handoff::new(entry, self.host.journal.clone());
         relocation.stage("copying");
-        let sent = send::send(&self.host, relocation, ready.conversation, self.domid, self.mode()).await;
+        let depart = self
+            .depart
+            .take()
+            .ok_or_else(|| failure::simple("internal", "it has departed already"))?;
+        let relocation = &self.booked.relocation;
+        let sent = send::send(&self.host, relocation, ready.conversation, wire, depart).await;
         self.hand_over(handoff, sent).await
     }
 
+    /// Up to where the image may follow, or what a dry run has come to.
+    async fn prepare(&mut self, request: Relocate) -> Result<Prepared, Failure> {
+        let address = match negotiate::negotiate(&self.host, &self.order, request, &self.config).await? {
+            Negotiated::Admitted(host) => {
+                return Ok(Prepared::Admitted(Reply::Admitted {
+                    host: host.name,
+                    free_memory_kib: host.free_memory_kib,
+                }));
+            }
+            Negotiated::Ready(ready) => return Ok(Prepared::Ready(ready, Wire::Native)),
+            Negotiated::Xend(address) => address,
+        };
+        let (plan, xend) = self.plan().await?;
+        if self.order.dry_run {
+            return Ok(Prepared::Admitted(self.admitted_to_xend(xend)));
+        }
+        let conversation = xend::ask(&self.order.host, address, self.host.limits().handshake).await?;
+        self.booked.relocation.to_xend.store(true, Ordering::SeqCst);
+        self.xend = Some(xend);
+        let ready = Ready {
+            conversation,
+            peer: address.to_string(),
+            spools: false,
+        };
+        Ok(Prepared::Ready(Box::new(ready), Wire::Xend(Box::new(plan))))
+    }
+
     async fn request(&self) -> Result<Relocate, Failure> {
-        let host = self.host.facts().await.map_err(|error| failure::toolstack(&error))?;
+        let mut host = self.host.facts().await.map_err(|error| failure::toolstack(&error))?;
+        if self.order.live {
+            admission::check_live(&self.config, &host)
+                .map_err(|refusal| failure::simple(refusal.word(), refusal.to_string()))?;
+        }
+        if self.place == Place::Spool {
+            // What this host runs has nothing to do with it.
+            host.toolstack = HostFacts::SPOOL.to_owned();
+        }
         Ok(Relocate {
             id: self.booked.relocation.id,
+            secret: Some(self.secret.clone()),
             mode: self.word,
             dry_run: self.order.dry_run,
             config: sxp::Raw(self.config.to_sxp()),
             host,
         })
-    }
-
-    fn mode(&self) -> Mode {
-        if !self.order.live {
-            return Mode::Offline;
-        }
-        let defaults = LiveOptions::default();
-        Mode::Live(LiveOptions {
-            max_downtime: self
-                .order
-                .max_downtime
-                .map_or(defaults.max_downtime, std::time::Duration::from_millis),
-            bandwidth: self.order.bandwidth,
-            on_no_convergence: match self.order.on_no_convergence {
-                None => defaults.on_no_convergence,
-                Some(NoConvergence::Stop) => OnNoConvergence::Stop,
-                Some(NoConvergence::Abort) => OnNoConvergence::Abort,
-                Some(NoConvergence::Throttle) => OnNoConvergence::Throttle,
-            },
-            ..defaults
-        })
-    }
-
-    /// From the last page to the end.
-    async fn hand_over(&self, mut handoff: Handoff, sent: Result<Sent, Failure>) -> Result<Reply, Failure> {
-        let sent = match sent {
-            Ok(sent) => sent,
-            Err(failure) => {
-                handoff.note(&failure.value);
-                // Mostly it runs on by itself. Where it could not be resumed it still stands, and is resumed with the decision, however often that takes.
-                let (toolstack, uuid, id) = (
-                    Arc::clone(&self.host.toolstack),
-                    self.config.uuid,
-                    self.booked.relocation.id,
-                );
-                match patiently(move || toolstack.find_departed(uuid, id)).await {
-                    Ok(Some(departed)) => handoff.departed(departed),
-                    Ok(None) => {}
-                    Err(error) => tracing::error!(%error, "the toolstack can't say whether the domain runs on"),
-                }
-                return Err(self.fail(handoff, failure).await);
-            }
-        };
-        handoff.departed(sent.departed);
-        let mut conversation = sent.conversation;
-        self.booked.relocation.stage("loading");
-        if let Err(failure) = self.await_loaded(&mut conversation).await {
-            handoff.note(&failure.value);
-            let failure = self.fail(handoff, failure).await;
-            conversation.hang_up(GIVING_UP).await;
-            return Err(failure);
-        }
-        self.booked.relocation.stage("committing");
-        let (mut handoff, ask) = step(handoff, Event::Loaded).await;
-        let mut ask = ask.map_err(|error| failure::internal(&error))?;
-        let mut next = "see to the cause, and try again";
-        if !matches!(ask, Some(Ask::SendCommit)) {
-            next = MAKE_ROOM;
-        } else {
-            let stopped = handoff.suspended_for().unwrap_or_default();
-            let asked = Instant::now();
-            match negotiate::commit(&mut conversation, self.host.limits().commit).await {
-                Ok(domid) => {
-                    let downtime = stopped + asked.elapsed();
-                    handoff.runs_there_as(domid);
-                    let reply = self.report(domid, downtime, sent.progress, sent.wire_bytes);
-                    let (handoff, ask) = step(handoff, Event::Running).await;
-                    let ask = ask.map_err(|error| failure::internal(&error))?;
-                    // The domain runs there: whatever is left to do here is no reason to tell the operator otherwise.
-                    return self.conclude(handoff, ask).await.map(|_| reply);
-                }
-                Err(reason) => {
-                    tracing::warn!("the connection was lost after the commit: {reason}");
-                    self.booked.relocation.note(&reason);
-                    handoff.note(&reason);
-                    let asked;
-                    (handoff, asked) = step(handoff, Event::Unknown).await;
-                    ask = asked.map_err(|error| failure::internal(&error))?;
-                }
-            }
-        }
-        let (handoff, conclusion) = self.conclude(handoff, ask).await?;
-        match conclusion {
-            Conclusion::Gone => {
-                let domid = handoff.entry().domid.unwrap_or_default();
-                Ok(self.report(domid, sent.suspended.elapsed(), sent.progress, sent.wire_bytes))
-            }
-            Conclusion::Resumed => {
-                let why = handoff
-                    .entry()
-                    .detail
-                    .clone()
-                    .unwrap_or_else(|| "the handoff failed".to_owned());
-                Err(failure::simple("handoff", why).state(self.resumed()).next(next))
-            }
-        }
-    }
-
-    /// Waits until the destination has all of it.
-    async fn await_loaded(&self, conversation: &mut crate::conversation::Conversation) -> Result<(), Failure> {
-        let cancel = &self.booked.relocation.cancel;
-        let loaded = negotiate::loaded(conversation, self.host.limits().idle);
-        tokio::select! {
-            loaded = loaded => loaded,
-            reason = cancel.cancelled() => Err(failure::cancelled(&reason)),
-        }
-    }
-
-    /// Before the commit: the domain runs on here.
-    async fn fail(&self, handoff: Handoff, failure: Failure) -> Failure {
-        let (handoff, ask) = step(handoff, Event::Failed).await;
-        let ask = match ask {
-            Ok(ask) => ask,
-            Err(error) => return failure::internal(&error),
-        };
-        match self.conclude(handoff, ask).await {
-            Ok(_) => failure.state(self.resumed()),
-            Err(error) => error,
-        }
-    }
-
-    async fn conclude(&self, handoff: Handoff, ask: Option<Ask>) -> Result<(Handoff, Conclusion), Failure> {
-        conclude(&self.host, &self.booked.relocation, handoff, ask)
-            .await
-            .map_err(|error| failure::internal(&error))
     }
 
     fn report(
@@ -324,6 +242,9 @@ impl Outgoing {
             domain: self.config.name.clone(),
             host: self.order.host.clone(),
             domid,
+            xend: self.xend.as_ref().map(|xend| xend.version.clone()),
+            left_out: self.xend.as_ref().map(|xend| xend.left_out.clone()).unwrap_or_default(),
+            spooled: self.spools,
             mode: self.word.word().to_owned(),
             rounds: progress.round,
             pages: progress.pages_sent,
@@ -335,14 +256,33 @@ impl Outgoing {
     }
 
     fn untouched(&self) -> String {
-        format!("domain '{}' was not touched: it runs here", self.config.name)
+        match self.place {
+            Place::Host => format!("domain '{}' was not touched: it runs here", self.config.name),
+            Place::Spool => format!("domain '{}' was not touched: it is in the spool here", self.config.name),
+        }
     }
 
-    fn resumed(&self) -> String {
-        format!(
-            "domain '{}' runs on here as before; nothing is left of it on {}",
-            self.config.name, self.order.host
-        )
+    fn resumed(&self, leftover: Leftover) -> String {
+        let (name, host) = (&self.config.name, &self.order.host);
+        let as_before = match self.place {
+            Place::Host => "runs on here as before",
+            Place::Spool => "is in the spool here as before",
+        };
+        match leftover {
+            Leftover::Dead | Leftover::Harmless if self.xend.is_some() => {
+                format!("domain '{name}' {as_before}; {host} {}", self.left_there())
+            }
+            Leftover::None => format!("domain '{name}' {as_before}; nothing is left of it on {host}"),
+            Leftover::Dead => format!("domain '{name}' {as_before}; {host} has confirmed that it will never run there"),
+            Leftover::Harmless => format!(
+                "domain '{name}' {as_before}; {host} was never told to run it, and discards what it has of it as soon as it \
+                 notices (xm status there)"
+            ),
+            Leftover::Unknown => format!(
+                "domain '{name}' {}, as an operator decided; whether it runs on {host} is not known here",
+                as_before.trim_end_matches(" as before")
+            ),
+        }
     }
 }
 

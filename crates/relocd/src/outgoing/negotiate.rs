@@ -5,6 +5,7 @@ use std::{io, net::SocketAddr, time::Duration};
 use domain::{DomainConfig, HostFacts, admission};
 use peer::{
     control::{Failure, Migrate},
+    handoff::source::Event,
     native::message::{COMMIT_LINE, Hello, PROTOCOL, Relocate, Reply, VERSION},
 };
 use tokio::{
@@ -12,6 +13,7 @@ use tokio::{
     time::timeout,
 };
 
+use super::xend::Unsaid;
 use crate::{
     conversation::{Conversation, ConversationError, prepare},
     failure::{self, Tell},
@@ -25,6 +27,8 @@ pub struct Ready {
     pub conversation: Conversation,
     /// Where it is, to ask for the outcome: address and port.
     pub peer: String,
+    /// It runs no domains, but keeps them on disk.
+    pub spools: bool,
 }
 
 /// How a negotiation ends.
@@ -33,6 +37,14 @@ pub enum Negotiated {
     Ready(Box<Ready>),
     /// A dry run: it would be taken.
     Admitted(Box<HostFacts>),
+    /// It is an xend, at this address: another way is to be gone.
+    Xend(SocketAddr),
+}
+
+/// What answers to `hello`.
+enum Greeted {
+    Relocd(Box<HostFacts>),
+    Xend,
 }
 
 /// Finds the destination, asks whether it takes the domain, and checks at this end whether the domain can live there.
@@ -49,7 +61,10 @@ pub async fn negotiate(
     let port = order.port.unwrap_or(limits.port);
     let (stream, address) = connect(&order.host, port, limits.handshake).await?;
     let mut conversation = Conversation::new(stream, sxp::Limits::default());
-    let there = greet(&mut conversation, &order.host, limits.handshake).await?;
+    let there = match greet(&mut conversation, &order.host, limits.handshake).await? {
+        Greeted::Relocd(there) => *there,
+        Greeted::Xend => return Ok(Negotiated::Xend(address)),
+    };
     // Both copies stand side by side for a while if the destination is this host; its own answer counts that.
     admission::check(config, &request.host, &there, 0).map_err(|refusal| {
         failure::simple(
@@ -69,6 +84,7 @@ pub async fn negotiate(
             Ok(Negotiated::Ready(Box::new(Ready {
                 conversation,
                 peer: address.to_string(),
+                spools: there.toolstack == HostFacts::SPOOL,
             })))
         }
         Reply::Admitted if order.dry_run => Ok(Negotiated::Admitted(Box::new(there))),
@@ -102,7 +118,7 @@ async fn connect(name: &str, port: u16, limit: Duration) -> Result<(TcpStream, S
     Err(connect_failure(last))
 }
 
-async fn greet(conversation: &mut Conversation, name: &str, limit: Duration) -> Result<HostFacts, Failure> {
+async fn greet(conversation: &mut Conversation, name: &str, limit: Duration) -> Result<Greeted, Failure> {
     let line = Hello::ours().to_line().map_err(|error| failure::internal(&error))?;
     fault::reached(&["out", "hello", "send"]).await;
     conversation
@@ -115,16 +131,16 @@ async fn greet(conversation: &mut Conversation, name: &str, limit: Duration) -> 
         .await
         .map_err(|error| shut_out(name, &error))?;
     match Reply::parse(&value).map_err(|error| strange(name, &error.to_string()))? {
-        Reply::Hello(hello) if hello.version == VERSION => Ok(hello.host),
+        Reply::Hello(hello) if hello.version == VERSION => Ok(Greeted::Relocd(Box::new(hello.host))),
         Reply::Hello(hello) => Err(strange(
             name,
             &format!("version {} of the {PROTOCOL} protocol", hello.version),
         )),
-        Reply::Err(refused) if refused.text.starts_with("Invalid operation") => Err(failure::simple(
-            "xend-peer",
-            format!("{name} is an xend host: it does not know relocd's protocol (it said: {refused})"),
-        )
-        .next("this version of relocd can't send to xend; run relocd there as well")),
+        // Every xend's words for an operation that it does not know.
+        Reply::Err(refused) if refused.text == "Invalid operation: hello" => {
+            tracing::info!(host = name, "an xend host: it does not know relocd's protocol");
+            Ok(Greeted::Xend)
+        }
         Reply::Err(refused) => Err(failure::refused(name, &refused)),
         other => Err(strange(name, &format!("{other:?}"))),
     }
@@ -142,7 +158,7 @@ pub async fn loaded(conversation: &mut Conversation, limit: Duration) -> Result<
         }
         Reply::Err(refused) => Err(failure::simple(
             "destination",
-            format!("the destination gave up: {refused}"),
+            format!("{}: {refused}", failure::GAVE_UP),
         )),
         other => Err(strange("the destination", &format!("{other:?}"))),
     }
@@ -151,8 +167,16 @@ pub async fn loaded(conversation: &mut Conversation, limit: Duration) -> Result<
 /// Says `(commit)` and waits for `(running ...)`: the domain's number there.
 ///
 /// # Errors
-/// Why the outcome is not known, in words. The destination owns the domain, perhaps.
-pub async fn commit(conversation: &mut Conversation, limit: Duration) -> Result<u32, String> {
+/// Why the outcome is not known. The destination owns the domain, perhaps.
+pub async fn commit(conversation: &mut Conversation, limit: Duration) -> Result<u32, Unsaid> {
+    let unsaid = |reason| Unsaid {
+        reason,
+        event: Event::Unknown,
+    };
+    say_commit(conversation, limit).await.map_err(unsaid)
+}
+
+async fn say_commit(conversation: &mut Conversation, limit: Duration) -> Result<u32, String> {
     fault::reached(&["out", "commit", "send"]).await;
     conversation
         .send(COMMIT_LINE, limit)
@@ -180,7 +204,7 @@ async fn reply(conversation: &mut Conversation, name: &str, limit: Duration) -> 
 }
 
 /// Lost before the first answer: so xend and relocd treat a host that is not on their list. With this host's words unread, the end of the stream is a reset.
-fn shut_out(name: &str, error: &ConversationError) -> Failure {
+pub(super) fn shut_out(name: &str, error: &ConversationError) -> Failure {
     let reset = |error: &io::Error| matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe);
     let closed = match error {
         ConversationError::Closed => true,
@@ -196,7 +220,7 @@ fn shut_out(name: &str, error: &ConversationError) -> Failure {
     ))
 }
 
-fn lost(name: &str, error: &ConversationError) -> Failure {
+pub(super) fn lost(name: &str, error: &ConversationError) -> Failure {
     match error {
         ConversationError::Closed => failure::simple("closed", format!("{name} closed the connection without a word")),
         ConversationError::Syntax(_) | ConversationError::NoNewline => strange(name, &error.to_string()),
@@ -206,7 +230,7 @@ fn lost(name: &str, error: &ConversationError) -> Failure {
     }
 }
 
-fn strange(name: &str, what: &str) -> Failure {
+pub(super) fn strange(name: &str, what: &str) -> Failure {
     failure::simple("protocol", format!("{name} does not speak relocd's protocol: {what}"))
         .next("is it a relocd that listens on that port?")
 }

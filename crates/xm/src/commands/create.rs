@@ -6,13 +6,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use domain::config_file::{self, MAX_FILE};
 use peer::control::{Reply, Request};
 
 use super::Answer;
 use crate::{
     cli::CreateArgs,
     client::{Connection, unexpected},
-    config_file::{self, MAX_FILE},
     error::{CommandError, reason},
     notice,
     render::escape,

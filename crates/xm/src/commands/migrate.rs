@@ -30,8 +30,31 @@ use crate::{
 
 /// Moves a domain to another host, and shows how that goes.
 pub(crate) fn run(control: &Path, args: MigrateArgs) -> Answer {
-    let (json, silent) = (args.json, args.json && !args.progress);
-    let (domain, host) = (args.domain.clone(), args.host.clone());
+    let asked = Asked {
+        json: args.json,
+        silent: args.json && !args.progress,
+        domain: args.domain.clone(),
+        host: args.host.clone(),
+    };
+    follow(control, &request(args), &asked)
+}
+
+/// What the operator asked for, for messages.
+pub(super) struct Asked {
+    /// The answer is JSON.
+    pub(super) json: bool,
+    /// Without progress.
+    pub(super) silent: bool,
+    /// Which domain.
+    pub(super) domain: String,
+    /// To where.
+    pub(super) host: String,
+}
+
+/// Sends an order that takes its time, and shows how that goes.
+pub(super) fn follow(control: &Path, request: &Request, asked: &Asked) -> Answer {
+    let &Asked { json, silent, .. } = asked;
+    let (domain, host) = (&asked.domain, &asked.host);
     let mut connection = Connection::open(control)?;
     let cancel = connection
         .canceller()
@@ -40,7 +63,7 @@ pub(crate) fn run(control: &Path, args: MigrateArgs) -> Answer {
         Interrupt::watch(cancel, json).map_err(|error| CommandError::local("preparing for Ctrl-C", &error))?;
     let mut meter = Meter::new(silent);
     let reply = connection
-        .send(&request(args))
+        .send(request)
         .and_then(|()| last_reply(&mut connection, &mut meter));
     meter.finish();
     interrupt.settle();
@@ -55,14 +78,21 @@ pub(crate) fn run(control: &Path, args: MigrateArgs) -> Answer {
                 render::migrated(&done)
             })
         }
-        Ok(reply @ Reply::Admitted { .. }) => Ok(admitted(&reply, &domain, &host, json)),
+        Ok(reply @ Reply::Admitted { .. }) => Ok(admitted(&reply, domain, host, json)),
+        Ok(Reply::AdmittedToXend { version, left_out }) => Ok(if json {
+            let value = serde_json::json!({ "xend": version, "left-out": left_out });
+            render::json("admitted", &value)
+        } else {
+            render::admitted_to_xend(domain, host, &version, &left_out)
+        }),
+        Ok(Reply::Restored { name, domid, left }) => Ok(render::restored(&name, domid, left.as_deref())),
         Ok(Reply::Err(failure)) if interrupt.came() && failure.r#type != "in-doubt" => {
             Err(CommandError::Interrupted(failure))
         }
         Ok(Reply::Err(failure)) => Err(CommandError::Failed(failure)),
         Ok(_) => Err(unexpected()),
         Err(error @ (CommandError::Lost(_) | CommandError::Protocol(_))) => {
-            Err(unknown_outcome(&error, &interrupt, &domain))
+            Err(unknown_outcome(&error, &interrupt, domain))
         }
         Err(error) => Err(error),
     }
@@ -80,6 +110,8 @@ fn request(args: MigrateArgs) -> Request {
         max_downtime: args.max_downtime,
         bandwidth: args.bandwidth,
         on_no_convergence: args.on_no_convergence.map(Into::into),
+        xend: args.xend,
+        leave_out: args.leave_out,
     })
 }
 

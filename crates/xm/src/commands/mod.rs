@@ -4,6 +4,7 @@ mod console;
 mod create;
 mod migrate;
 pub(crate) mod pages;
+mod spool;
 mod terminal;
 
 use std::{
@@ -34,6 +35,7 @@ pub(crate) fn run(control: &Path, command: Command) -> Answer {
         Command::Pause(args) => act(control, &Request::Pause { domain: args.domain }),
         Command::Unpause(args) => act(control, &Request::Unpause { domain: args.domain }),
         Command::Info(args) => info(control, args.json),
+        Command::Spool(args) => spool::run(control, args.command),
         Command::Resolve(args) => resolve(control, &args),
         Command::Status(args) => status(control, args.json),
         Command::Completions { shell } => Ok(pages::completions(shell)),
@@ -73,28 +75,41 @@ fn info(control: &Path, json: bool) -> Answer {
 fn status(control: &Path, json: bool) -> Answer {
     match Connection::ask(control, &Request::Status)? {
         Reply::Status { relocations } if json => Ok(render::json("relocations", &relocations)),
-        Reply::Status { relocations } => {
-            let now = SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .unwrap_or_default()
-                .as_secs();
-            Ok(render::status(&relocations, now))
-        }
+        Reply::Status { relocations } => Ok(render::status(&relocations, now())),
         _ => Err(unexpected()),
     }
 }
 
+/// Seconds since 1970.
+fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs()
+}
+
 fn resolve(control: &Path, args: &ResolveArgs) -> Answer {
-    let (decision, text) = if args.resume {
-        (Decision::Resume, "the domain runs on here")
-    } else {
-        (Decision::Destroy, "the domain's copy here ends")
+    let decision = match (args.resume, args.destroy) {
+        (true, _) => Some(Decision::Resume),
+        (_, true) => Some(Decision::Destroy),
+        _ => None,
     };
     let request = Request::Resolve {
         id: args.id,
         decision,
         yes_i_know: args.yes_i_know,
     };
-    act(control, &request)?;
-    Ok(format!("Relocation {} is decided: {text}\n", args.id))
+    match (Connection::ask(control, &request)?, decision) {
+        (Reply::Doubt(doubt), None) if args.json => Ok(render::json("doubt", &doubt)),
+        (Reply::Doubt(doubt), None) => Ok(render::doubt(&doubt)),
+        (Reply::Done, Some(decision)) if args.json => Ok(render::json("decided", &decision)),
+        (Reply::Done, Some(Decision::Resume)) => Ok(format!(
+            "Relocation {} is decided: the domain runs on at the source\n",
+            args.id
+        )),
+        (Reply::Done, Some(Decision::Destroy)) => {
+            Ok(format!("Relocation {} is decided: the source's copy ends\n", args.id))
+        }
+        _ => Err(unexpected()),
+    }
 }

@@ -51,19 +51,28 @@ pub fn man_page(command: clap::Command, section: &str) -> io::Result<String> {
 pub fn write_man_pages(command: clap::Command, section: &str, dir: &Path) -> io::Result<()> {
     let command = built(command);
     fs::create_dir_all(dir)?;
-    let visible = command.get_subcommands().filter(|command| !command.is_hide_set());
-    for command in std::iter::once(&command).chain(visible) {
-        let name = command.get_display_name().unwrap_or(command.get_name());
-        fs::write(dir.join(format!("{name}.{section}")), page(command, section)?)?;
-    }
-    Ok(())
+    write_pages(&command, section, dir)
+}
+
+fn write_pages(command: &clap::Command, section: &str, dir: &Path) -> io::Result<()> {
+    let name = command.get_display_name().unwrap_or(command.get_name());
+    fs::write(dir.join(format!("{name}.{section}")), page(command, section)?)?;
+    command
+        .get_subcommands()
+        .filter(|command| !command.is_hide_set())
+        .try_for_each(|command| write_pages(command, section, dir))
 }
 
 fn built(command: clap::Command) -> clap::Command {
-    // The subcommand `help` needs no page of its own.
-    let mut command = command.disable_help_subcommand(true);
+    // The subcommand `help` needs no page of its own, nor is it one of anything.
+    let mut command = without_help(command);
     command.build();
     command
+}
+
+fn without_help(command: clap::Command) -> clap::Command {
+    let command = command.disable_help_subcommand(true);
+    command.mut_subcommands(without_help)
 }
 
 fn page(command: &clap::Command, section: &str) -> io::Result<String> {

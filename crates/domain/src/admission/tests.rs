@@ -1,0 +1,138 @@
+use uuid::Uuid;
+
+use super::*;
+use crate::{GuestKind, Vif};
+
+fn host(toolstack: &str, architecture: &str) -> HostFacts {
+    HostFacts {
+        name: "a".to_owned(),
+        toolstack: toolstack.to_owned(),
+        version: String::new(),
+        architecture: architecture.to_owned(),
+        virtualization: vec![architecture.to_owned()],
+        free_memory_kib: 1000,
+        total_memory_kib: 2000,
+        processors: 1,
+        bridges: Vec::new(),
+    }
+}
+
+fn xen(version: &str, words: &str) -> HostFacts {
+    HostFacts {
+        name: "a".to_owned(),
+        toolstack: "xl".to_owned(),
+        version: version.to_owned(),
+        architecture: "x86_64".to_owned(),
+        virtualization: words.split(' ').map(str::to_owned).collect(),
+        free_memory_kib: 1 << 20,
+        total_memory_kib: 1 << 21,
+        processors: 1,
+        bridges: Vec::new(),
+    }
+}
+
+#[test]
+fn a_disk_takes_whatever_fits() {
+    let mut domain = DomainConfig::new("web", Uuid::nil(), 1000, GuestKind::Pv);
+    domain.vifs.push(Vif {
+        bridge: Some("xenbr0".to_owned()),
+        ..Vif::default()
+    });
+    let (xl, spool) = (xen("4.17.5", "pv"), host("spool", "any"));
+    assert_eq!(check(&domain, &xl, &spool, 0), Ok(()));
+    let memory = Refusal::Memory {
+        needed_kib: 1000,
+        free_kib: 999,
+    };
+    assert_eq!(check(&domain, &xl, &spool, 1), Err(memory));
+    assert_eq!(
+        check(&domain, &spool, &xl, 0),
+        Err(Refusal::Bridge("xenbr0".to_owned()))
+    );
+}
+
+#[test]
+fn what_comes_from_a_disk_goes_where_such_guests_run() {
+    let spool = host("spool", "any");
+    let (xl, embedded) = (xen("4.17.5", "pv hvm"), host("embedded", "b"));
+    for (kind, fits, other) in [
+        (GuestKind::Pv, &xl, &embedded),
+        (GuestKind::Hvm, &xl, &embedded),
+        (GuestKind::Embedded, &embedded, &xl),
+    ] {
+        let domain = DomainConfig::new("web", Uuid::nil(), 1000, kind);
+        assert_eq!(check(&domain, &spool, fits, 0), Ok(()));
+        let refused = check(&domain, &spool, other, 0).unwrap_err();
+        assert_eq!(refused.word(), "other-toolstack");
+    }
+    let domain = DomainConfig::new("web", Uuid::nil(), 1000, GuestKind::Embedded);
+    let refused = check(&domain, &host("xl", "a"), &host("embedded", "a"), 0).unwrap_err();
+    assert_eq!(refused.word(), "other-toolstack");
+}
+
+fn refusal(kind: GuestKind, here: &HostFacts, there: &HostFacts) -> Option<&'static str> {
+    let domain = DomainConfig::new("web", Uuid::nil(), 1024, kind);
+    check(&domain, here, there, 0).err().map(|refusal| refusal.word())
+}
+
+#[test]
+fn kinds_of_guests_on_xen() {
+    let svm = xen("4.17.5", "pv hvm hap svm");
+    let vmx = xen("4.17.5", "pv hvm hap shadow vmx");
+    let pv = xen("4.17.5", "pv");
+    let none = xen("4.17.5", "hvm hap vmx");
+    for (kind, here, there, expected) in [
+        (GuestKind::Pv, &svm, &vmx, None),
+        (GuestKind::Pv, &svm, &none, Some("other-kind")),
+        (GuestKind::Pvh, &svm, &svm, None),
+        (GuestKind::Pvh, &svm, &vmx, Some("other-virtualization")),
+        (GuestKind::Hvm, &vmx, &svm, Some("other-virtualization")),
+        (GuestKind::Hvm, &vmx, &pv, Some("other-kind")),
+        (GuestKind::Pvh, &vmx, &pv, Some("other-kind")),
+    ] {
+        assert_eq!(refusal(kind, here, there), expected, "{kind:?}");
+    }
+}
+
+#[test]
+fn an_older_xen_takes_nothing_of_a_newer_one() {
+    let of = |version| xen(version, "pv hvm svm");
+    for (here, there, expected) in [
+        ("4.17.5", "4.20.1", None),
+        ("4.17.5", "4.17.0", None),
+        ("4.20-unstable", "4.17.5", Some("older-xen")),
+        ("4.9.1", "4.17.5", None),
+        ("4.17.5", "4.9.1", Some("older-xen")),
+        ("4.17.5", "?", Some("older-xen")),
+    ] {
+        assert_eq!(
+            refusal(GuestKind::Pv, &of(here), &of(there)),
+            expected,
+            "{here} {there}"
+        );
+    }
+}
+
+#[test]
+fn pv_guests_go_live_only_with_shadow_paging() {
+    let live = |kind, words| {
+        check_live(
+            &DomainConfig::new("web", Uuid::nil(), 1024, kind),
+            &xen("4.17.5", words),
+        )
+        .is_ok()
+    };
+    assert!(live(GuestKind::Pv, "pv shadow") && !live(GuestKind::Pv, "pv hvm hap"));
+    assert!(live(GuestKind::Pvh, "pv hvm hap") && live(GuestKind::Hvm, "hvm"));
+}
+
+#[test]
+fn xens_own_memory_counts() {
+    let needed = |kind, mib: u64| needed_kib(&DomainConfig::new("web", Uuid::nil(), mib * 1024, kind));
+    assert_eq!(needed(GuestKind::Embedded, 256), 256 * 1024);
+    assert_eq!(needed(GuestKind::Pv, 256), 257 * 1024);
+    assert_eq!(needed(GuestKind::Hvm, 1024), (1024 + 1 + 1 + 8) * 1024);
+    let mut domain = DomainConfig::new("web", Uuid::nil(), 1024, GuestKind::Hvm);
+    domain.shadow_memory_mib = Some(32);
+    assert_eq!(needed_kib(&domain), 1024 + 1024 + 32 * 1024);
+}

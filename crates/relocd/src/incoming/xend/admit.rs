@@ -1,0 +1,374 @@
+//! Whether a domain that a xend sends is taken: told from its configuration alone, before a byte of its image is read.
+
+use std::{path::Path, sync::Arc};
+
+use domain::{Backing, DomainConfig, GuestKind, HostFacts, Unmapped, admission};
+use sexp::Sexp;
+use toolstack::{DEPARTING_PREFIX, spool::Spool};
+use uuid::Uuid;
+
+use crate::{
+    blocking::blocking,
+    host::Host,
+    journal::{Direction, Entry},
+    relocations::{Booked, Relocation},
+};
+
+/// The journal's and the status's word for a relocation from a xend: whether it is live is not told on the wire.
+pub const MODE: &str = "xend";
+
+/// The journal's word while the image arrives.
+pub const RECEIVING: &str = "receiving";
+
+/// Entries of a p2m that an image may have whatever its domain's memory: the hole below 4 GiB, in pages.
+const HOLES: u64 = 1 << 20;
+
+/// A domain that is taken.
+pub struct Admitted {
+    /// Its place in the books.
+    pub booked: Booked,
+    /// Its record in the journal.
+    pub entry: Entry,
+    /// Its configuration.
+    pub config: DomainConfig,
+    /// What of the sender's configuration is not in it.
+    pub lost: Vec<Unmapped>,
+    /// Where its copy goes.
+    pub spool: Spool,
+    /// Whether a guest of 32 bits can run where it goes.
+    pub pv32: bool,
+    /// Whether it stays there.
+    pub stays: bool,
+}
+
+/// Why not: a word for the log, and the reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// For programs.
+    pub word: &'static str,
+    /// For people, at both ends.
+    pub text: String,
+}
+
+fn refused(word: &'static str, text: impl std::fmt::Display) -> Refused {
+    Refused {
+        word,
+        text: text.to_string(),
+    }
+}
+
+/// Understands a xend's configuration, and says what of it is lost.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn understand(value: &Sexp) -> Result<(DomainConfig, Vec<Unmapped>), String> {
+    DomainConfig::from_xend(value).map_err(|error| error.to_string())
+}
+
+/// Pages that a domain may have at most, holes included: what is kept for each is bounded by it.
+pub fn max_pages(config: &DomainConfig) -> u64 {
+    (config.most_memory_kib() / 2).saturating_add(HOLES)
+}
+
+/// Checks a configuration, reserves what it needs, and writes the journal's first record.
+///
+/// # Errors
+/// [`Refused`]; nothing has been kept.
+pub async fn admit(host: &Arc<Host>, value: &Sexp, peer: &str, allowed_by: &str) -> Result<Admitted, Refused> {
+    let limits = host.limits();
+    let (config, lost) = understand(value).map_err(|error| refused("config", error))?;
+    check_config(&config)?;
+    if let Some(device) = lost.iter().find(|lost| lost.path.starts_with("device/pci")) {
+        return Err(refused(
+            "pci",
+            format!("a PCI device that can't be understood: {device}"),
+        ));
+    }
+    let facts = host.facts().await.map_err(|error| refused("toolstack", error))?;
+    let stays = facts.toolstack == HostFacts::SPOOL;
+    let id = Uuid::new_v4();
+    // With what Xen itself needs for it, where it is to run.
+    let needed = if stays {
+        config.most_memory_kib()
+    } else {
+        admission::needed_kib(&config)
+    };
+    let relocation = Relocation {
+        reserved_kib: needed,
+        ..Relocation::new(id, Direction::In, &config, peer, MODE)
+    };
+    // Booked before the checks: of two that arrive at once, each sees the other's reservation.
+    let booked = host
+        .relocations
+        .begin(relocation, limits.max_incoming)
+        .map_err(|conflict| refused(conflict.word(), conflict))?;
+    let reserved = host.relocations.reserved_kib().saturating_sub(needed);
+    if let Some(most) = limits.max_arriving_kib
+        && reserved.saturating_add(needed) > most
+    {
+        let text = format!("arriving domains may have {most} KiB, {reserved} KiB are reserved, {needed} KiB needed");
+        return Err(refused("busy", text));
+    }
+    if !stays {
+        check_host(&config, &facts, reserved, |path| path.exists())?;
+        check_start(&config)?;
+    }
+    check_names(host, &config).await?;
+    let spool = host.spool.clone();
+    // The spool knows of what this daemon writes itself: not of what other receivers have yet to write.
+    let unwritten = host.relocations.unwritten_bytes(MODE, id, |memory_kib| {
+        Spool::needed(&DomainConfig::new("", Uuid::nil(), memory_kib, GuestKind::Pv))
+    });
+    check_spool(&spool, &config, unwritten, stays).await?;
+    let mut entry = Entry::new(id, Direction::In, &config.name, config.uuid, peer, MODE, RECEIVING);
+    entry.asked_by = Some(peer.to_owned());
+    entry.allowed_by = Some(allowed_by.to_owned());
+    let journal = host.journal.clone();
+    let entry = blocking(move || journal.begin(&mut entry).map(|()| entry))
+        .await
+        .map_err(|error| refused("journal", error))?;
+    Ok(Admitted {
+        booked,
+        entry,
+        config,
+        lost,
+        spool,
+        pv32: stays || facts.virtualization.iter().any(|word| word == "pv32"),
+        stays,
+    })
+}
+
+/// What no host of today can take.
+fn check_config(config: &DomainConfig) -> Result<(), Refused> {
+    match config.kind {
+        GuestKind::Pv => {}
+        GuestKind::Hvm => {
+            let text = "a fully virtualised guest needs the device model qemu-xen-traditional, which no current Xen has: only PV guests can come here; shut it down and create it anew";
+            return Err(refused("device-model", text));
+        }
+        GuestKind::Pvh | GuestKind::Embedded => {
+            let text = format!(
+                "a guest of kind '{}' does not come from a xend",
+                config.kind.image_word()
+            );
+            return Err(refused("config", text));
+        }
+    }
+    config
+        .check_runnable()
+        .map_err(|cannot| refused(cannot.word(), cannot))?;
+    config.check_programs().map_err(|foreign| refused("config", foreign))?;
+    if config.name.parse::<u32>().is_ok() || config.name == "Domain-0" || config.name.starts_with(DEPARTING_PREFIX) {
+        let text = format!(
+            "a domain can't have the name '{}' here: it would be taken for something else",
+            config.name
+        );
+        return Err(refused("config", text));
+    }
+    Ok(())
+}
+
+/// What this host lacks.
+fn check_host(
+    config: &DomainConfig,
+    facts: &HostFacts,
+    reserved_kib: u64,
+    exists: impl Fn(&Path) -> bool,
+) -> Result<(), Refused> {
+    if facts.architecture != "x86_64" {
+        let text = format!(
+            "this host can't run Xen guests: its toolstack is {}, for {} ({} can be told to take them to disk: relocd --toolstack spool)",
+            facts.toolstack, facts.architecture, facts.name
+        );
+        return Err(refused("other-architecture", text));
+    }
+    // xend's Xen had no other way to run a PV guest; a Xen built without it can't.
+    if !facts.virtualization.iter().any(|extension| extension == "pv") {
+        return Err(refused("other-virtualization", "this host's Xen can't run PV guests"));
+    }
+    let free = facts.free_memory_kib.saturating_sub(reserved_kib);
+    let needed = admission::needed_kib(config);
+    if needed > free {
+        let text = format!("not enough memory at the destination: {needed} KiB needed, {free} KiB free");
+        return Err(refused("insufficient-memory", text));
+    }
+    for bridge in config.bridges() {
+        if !facts.bridges.iter().any(|other| other.name == bridge) {
+            return Err(refused(
+                "bridge-missing",
+                format!("bridge '{bridge}' does not exist at the destination"),
+            ));
+        }
+    }
+    check_disks(config, exists)
+}
+
+/// What its start from the safety copy would stumble over, when its sender has given up its own.
+fn check_start(config: &DomainConfig) -> Result<(), Refused> {
+    if sxp::bytes_of_text(&config.name).len() > xl::MAX_NAME {
+        let text = format!("the name '{}' is longer than {} bytes", config.name, xl::MAX_NAME);
+        return Err(refused("config", text));
+    }
+    config.to_xl().map(drop).map_err(|error| refused("config", error))
+}
+
+/// All disks can be provided here, and what is behind them is there. What scripts make (`drbd:`, `iscsi:`) can't be looked at.
+fn check_disks(config: &DomainConfig, exists: impl Fn(&Path) -> bool) -> Result<(), Refused> {
+    for vbd in &config.vbds {
+        let disk = vbd
+            .disk()
+            .map_err(|error| refused("config", format!("disk '{}': {error}", vbd.device)))?;
+        if let Backing::Path { path, .. } = disk.backing
+            && !exists(Path::new(&path))
+        {
+            let text = format!("disk '{}': '{path}' does not exist at the destination", disk.vdev);
+            return Err(refused("disk-missing", text));
+        }
+    }
+    Ok(())
+}
+
+/// Name and identity must be free.
+async fn check_names(host: &Arc<Host>, config: &DomainConfig) -> Result<(), Refused> {
+    let toolstack = Arc::clone(&host.toolstack);
+    let domains = blocking(move || toolstack.domains())
+        .await
+        .map_err(|error| refused("toolstack", error))?;
+    for domain in &domains {
+        if domain.name == config.name {
+            let text = format!("domain name '{}' is taken here by domain {}", config.name, domain.id);
+            return Err(refused("name-taken", text));
+        }
+        if domain.uuid == config.uuid {
+            return Err(refused(
+                "uuid-taken",
+                format!("uuid {} is taken here by domain {}", config.uuid, domain.id),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Room for the copy, and if it is to stay, no other of that name.
+async fn check_spool(spool: &Spool, config: &DomainConfig, unwritten: u64, stays: bool) -> Result<(), Refused> {
+    let (spool, config) = (spool.clone(), config.clone());
+    blocking(move || {
+        let (entries, _) = spool.list().map_err(|error| refused("spool", error))?;
+        let same = entries
+            .iter()
+            .find(|entry| entry.name == config.name || entry.uuid == config.uuid);
+        if stays && let Some(same) = same {
+            let text = format!("domain '{}' is in the spool here already, as {}", same.name, same.id);
+            return Err(refused("name-taken", text));
+        }
+        let needed = Spool::needed(&config);
+        let room = spool.room().map_err(|error| refused("spool", error))?;
+        let free = room.saturating_sub(unwritten);
+        if needed > free {
+            let text =
+                format!("not enough room for a safety copy at the destination: {needed} bytes needed, {free} free");
+            return Err(refused("spool-full", text));
+        }
+        Ok(())
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::{Bridge, Vbd, Vif};
+
+    use super::*;
+
+    fn guest() -> DomainConfig {
+        DomainConfig {
+            vifs: vec![Vif {
+                bridge: Some("xenbr0".to_owned()),
+                ..Vif::default()
+            }],
+            vbds: [
+                "phy:/dev/vg0/web",
+                "phy:vg0/data",
+                "tap:aio:/srv/a.img",
+                "drbd:res",
+                "file:/srv/b.img",
+            ]
+            .map(|backing| Vbd {
+                device: "xvda:disk".to_owned(),
+                mode: "w".to_owned(),
+                backing: Some(backing.to_owned()),
+                ..Vbd::default()
+            })
+            .into(),
+            ..DomainConfig::new("web", Uuid::nil(), 65536, GuestKind::Pv)
+        }
+    }
+
+    fn facts() -> HostFacts {
+        HostFacts {
+            name: "dom0-b".to_owned(),
+            toolstack: "xl".to_owned(),
+            version: "4.17".to_owned(),
+            architecture: "x86_64".to_owned(),
+            virtualization: vec!["pv".to_owned()],
+            free_memory_kib: 100_000,
+            total_memory_kib: 1 << 20,
+            processors: 2,
+            bridges: vec![Bridge {
+                name: "xenbr0".to_owned(),
+                subnets: Vec::new(),
+            }],
+        }
+    }
+
+    fn word(result: Result<(), Refused>) -> &'static str {
+        result.map_or_else(|refused| refused.word, |()| "taken")
+    }
+
+    #[test]
+    fn what_the_host_lacks_is_told_from_the_configuration() {
+        let check = |facts: &HostFacts, reserved| word(check_host(&guest(), facts, reserved, |_| true));
+        assert_eq!(check(&facts(), 0), "taken");
+        assert_eq!(check(&facts(), 50_000), "insufficient-memory");
+        let arm = HostFacts {
+            architecture: "riscv64".to_owned(),
+            ..facts()
+        };
+        assert_eq!(check(&arm, 0), "other-architecture");
+        let hvm = HostFacts {
+            virtualization: vec!["vmx".to_owned()],
+            ..facts()
+        };
+        assert_eq!(check(&hvm, 0), "other-virtualization");
+        let bare = HostFacts {
+            bridges: Vec::new(),
+            ..facts()
+        };
+        assert_eq!(check(&bare, 0), "bridge-missing");
+    }
+
+    #[test]
+    fn every_disk_that_can_be_looked_at_has_to_be_there() {
+        for path in ["/dev/vg0/web", "/dev/vg0/data", "/srv/a.img", "/srv/b.img"] {
+            let missing = check_host(&guest(), &facts(), 0, |other| other != Path::new(path)).unwrap_err();
+            assert_eq!(missing.word, "disk-missing");
+            assert!(missing.text.contains(path), "{}", missing.text);
+        }
+        assert_eq!(
+            word(check_host(&guest(), &facts(), 0, |path| path.starts_with("/dev")
+                || path.starts_with("/srv"))),
+            "taken"
+        );
+    }
+
+    #[test]
+    fn what_no_host_can_take_is_refused_whatever_the_toolstack() {
+        let of = |kind, name: &str| word(check_config(&DomainConfig::new(name, Uuid::nil(), 1024, kind)));
+        assert_eq!(of(GuestKind::Pv, "web"), "taken");
+        assert_eq!(of(GuestKind::Hvm, "web"), "device-model");
+        assert_eq!(of(GuestKind::Embedded, "web"), "config");
+        for name in ["7", "Domain-0", "migrating-web"] {
+            assert_eq!(of(GuestKind::Pv, name), "config", "{name}");
+        }
+    }
+}

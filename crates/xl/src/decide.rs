@@ -1,0 +1,160 @@
+//! Domains that wait for a decision.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use toolstack::{Arrived, Departed, DomainId, Result, ToolstackError, Undone};
+use uuid::Uuid;
+
+use crate::{host::Host, names::Name, running::Held};
+
+/// A domain that is complete here and has not run.
+pub(crate) struct ArrivedDomain {
+    host: Arc<Host>,
+    id: DomainId,
+    relocation: Uuid,
+    /// Its own name, if it has just been built: then it need not be looked at first. The guest stands still for as long as that takes.
+    fresh: Option<String>,
+}
+
+impl ArrivedDomain {
+    /// One that has just been built, paused.
+    pub(crate) fn built(host: Arc<Host>, id: DomainId, relocation: Uuid, own: &str) -> ArrivedDomain {
+        ArrivedDomain {
+            fresh: Some(own.to_owned()),
+            ..ArrivedDomain::found(host, id, relocation)
+        }
+    }
+
+    /// One that has been found again.
+    pub(crate) fn found(host: Arc<Host>, id: DomainId, relocation: Uuid) -> ArrivedDomain {
+        ArrivedDomain {
+            host,
+            id,
+            relocation,
+            fresh: None,
+        }
+    }
+
+    /// First it runs, then it gets its own name: until both are done it is found by the other one.
+    fn run(&mut self) -> Result<()> {
+        let own = match self.fresh.take() {
+            Some(own) => {
+                self.host.unpause(self.id)?;
+                own
+            }
+            None => self.look_and_run()?,
+        };
+        if let Err(error) = self.host.rename(self.id, &own) {
+            // It runs, and that is what the source has to hear.
+            tracing::error!(
+                domid = self.id, %error,
+                "the domain runs, but still has the name that it arrived by; once '{own}' is free: xl rename {} {own}", self.id
+            );
+        }
+        Ok(())
+    }
+
+    /// It may have run already. Its own name.
+    fn look_and_run(&self) -> Result<String> {
+        let row = self.host.row(self.id)?;
+        let Name::Arriving { relocation, own } = &row.name else {
+            return Err(ToolstackError::Failed(format!(
+                "domain {} has been renamed to '{}'",
+                self.id,
+                row.name.own()
+            )));
+        };
+        if *relocation != self.relocation || row.flags.dying {
+            return Err(ToolstackError::NoDomain(self.id));
+        }
+        if row.flags.paused {
+            self.host.unpause(self.id)?;
+        }
+        Ok(own.clone())
+    }
+}
+
+impl Arrived for ArrivedDomain {
+    fn id(&self) -> DomainId {
+        self.id
+    }
+
+    fn unpause(mut self: Box<Self>) -> std::result::Result<DomainId, Undone<dyn Arrived>> {
+        match self.run() {
+            Ok(()) => Ok(self.id),
+            Err(error) => Err(Undone { error, domain: self }),
+        }
+    }
+
+    fn discard(self: Box<Self>) -> std::result::Result<(), Undone<dyn Arrived>> {
+        match self.host.destroy(self.id) {
+            Ok(()) => Ok(()),
+            Err(error) => Err(Undone { error, domain: self }),
+        }
+    }
+}
+
+/// A domain that is at rest here and complete there.
+pub(crate) struct DepartedDomain {
+    host: Arc<Host>,
+    id: DomainId,
+    own: String,
+    suspended: Instant,
+    /// The `xl migrate` that has it.
+    held: Option<Held>,
+}
+
+impl DepartedDomain {
+    /// `own`: its own name. `suspended`: since when it stands still.
+    pub(crate) fn new(host: Arc<Host>, id: DomainId, own: String, suspended: Instant) -> DepartedDomain {
+        DepartedDomain {
+            host,
+            id,
+            own,
+            suspended,
+            held: None,
+        }
+    }
+
+    /// One that an `xl migrate` has.
+    pub(crate) fn held(host: Arc<Host>, id: DomainId, own: String, suspended: Instant, held: Held) -> DepartedDomain {
+        DepartedDomain {
+            held: Some(held),
+            ..DepartedDomain::new(host, id, own, suspended)
+        }
+    }
+}
+
+impl Departed for DepartedDomain {
+    fn id(&self) -> DomainId {
+        self.id
+    }
+
+    fn suspended_for(&self) -> Duration {
+        self.suspended.elapsed()
+    }
+
+    fn resume(mut self: Box<Self>) -> std::result::Result<(), Undone<dyn Departed>> {
+        if let Some(held) = self.held.take() {
+            held.release();
+        }
+        match self.host.carry_on(self.id, &self.own) {
+            Ok(()) => Ok(()),
+            Err(error) => Err(Undone { error, domain: self }),
+        }
+    }
+
+    fn destroy(mut self: Box<Self>) -> std::result::Result<(), Undone<dyn Departed>> {
+        // First, so that nobody lets the domain run on, and nobody holds its memory.
+        if let Some(held) = self.held.take() {
+            held.end();
+        }
+        match self.host.destroy(self.id) {
+            Ok(()) => Ok(()),
+            Err(error) => Err(Undone { error, domain: self }),
+        }
+    }
+}

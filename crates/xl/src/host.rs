@@ -1,0 +1,240 @@
+//! The commands on domains.
+//!
+//! `xl pause` and `xl unpause` say nothing of a failure (Xen 4.17): what a command did is looked up in the list.
+
+use std::{
+    io::Read,
+    path::PathBuf,
+    process::Stdio,
+    sync::{Mutex, MutexGuard, TryLockError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use domain::HostFacts;
+use serde_json::Value;
+use toolstack::{DomainId, Result, ToolstackError, linux};
+
+use crate::{
+    info, json,
+    list::{self, Row},
+    names::Name,
+    program::{Program, QUICK, Running},
+    running::Groups,
+};
+
+/// How long xl may take to end a domain: its devices are unplugged by scripts.
+const DESTROYING: Duration = Duration::from_secs(120);
+/// How long a change may take to show in the list.
+const SHOWING: Duration = Duration::from_secs(2);
+/// How long a domain waits for another one to be built. Shorter than the other host waits for it.
+const QUEUEING: Duration = Duration::from_secs(15);
+
+/// A host, as `xl` shows it.
+pub(crate) struct Host {
+    pub(crate) program: Program,
+    pub(crate) groups: Groups,
+    pub(crate) directory: PathBuf,
+    /// What becomes a process of [`crate::transport`].
+    pub(crate) helper: PathBuf,
+    building: Mutex<()>,
+}
+
+impl Host {
+    pub(crate) fn new(program: Program, helper: PathBuf, directory: PathBuf) -> Result<Host> {
+        Ok(Host {
+            program,
+            groups: Groups::open(directory.join("processes"))?,
+            directory,
+            helper,
+            building: Mutex::new(()),
+        })
+    }
+
+    pub(crate) fn facts(&self) -> Result<HostFacts> {
+        let text = self.program.run(&["info"], QUICK)?;
+        let facts = info::parse(&String::from_utf8_lossy(&text)).map_err(ToolstackError::Failed)?;
+        Ok(HostFacts {
+            bridges: linux::bridges(),
+            ..facts
+        })
+    }
+
+    pub(crate) fn list(&self) -> Result<Vec<Row>> {
+        let text = self.program.run(&["list", "-v"], QUICK)?;
+        list::parse(&sxp::text_from_bytes(&text)).map_err(ToolstackError::Failed)
+    }
+
+    pub(crate) fn find(&self, id: DomainId) -> Result<Option<Row>> {
+        Ok(self.list()?.into_iter().find(|row| row.id == id))
+    }
+
+    pub(crate) fn row(&self, id: DomainId) -> Result<Row> {
+        self.find(id)?.ok_or(ToolstackError::NoDomain(id))
+    }
+
+    /// The configuration of a domain as libxl has it.
+    pub(crate) fn json(&self, id: DomainId) -> Result<Value> {
+        let text = match self.program.run(&["list", "-l", &id.to_string()], QUICK) {
+            Ok(text) => text,
+            Err(error) => {
+                return Err(if self.find(id)?.is_none() {
+                    ToolstackError::NoDomain(id)
+                } else {
+                    error
+                });
+            }
+        };
+        let found = json::find(&text, id).map_err(ToolstackError::Failed)?;
+        found.ok_or(ToolstackError::NoDomain(id))
+    }
+
+    /// Holds what only one domain at a time can have: xl itself builds one after the other, and a second `xl restore` does not read its pipe before the
+    /// first has ended.
+    pub(crate) fn build(&self) -> Result<MutexGuard<'_, ()>> {
+        let begun = Instant::now();
+        loop {
+            match self.building.try_lock() {
+                Ok(guard) => return Ok(guard),
+                Err(TryLockError::Poisoned(poisoned)) => return Ok(poisoned.into_inner()),
+                Err(TryLockError::WouldBlock) if begun.elapsed() > QUEUEING => {
+                    return Err(ToolstackError::Failed(
+                        "xl builds one domain at a time, and another one is arriving or being created here: try again when that is done".to_owned(),
+                    ));
+                }
+                Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(20)),
+            }
+        }
+    }
+
+    /// Waits until the domain is as it should be; `false` if that does not come.
+    fn becomes(&self, id: DomainId, is: impl Fn(Option<&Row>) -> bool) -> Result<bool> {
+        let begun = Instant::now();
+        loop {
+            if is(self.find(id)?.as_ref()) {
+                return Ok(true);
+            }
+            if begun.elapsed() > SHOWING {
+                return Ok(false);
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Runs a command on a domain, and looks whether it did what it should. What the list says counts, not the command's word.
+    fn command(
+        &self,
+        arguments: &[&str],
+        id: DomainId,
+        limit: Duration,
+        is: impl Fn(Option<&Row>) -> bool,
+    ) -> Result<()> {
+        let done = self.program.run(arguments, limit);
+        if self.becomes(id, is)? {
+            return Ok(());
+        }
+        done?;
+        let what = arguments.join(" ");
+        Err(ToolstackError::Failed(format!(
+            "xl {what} had no effect on domain {id}"
+        )))
+    }
+
+    pub(crate) fn pause(&self, id: DomainId) -> Result<()> {
+        let is_paused = |row: Option<&Row>| row.is_some_and(|row| row.flags.paused);
+        self.command(&["pause", &id.to_string()], id, QUICK, is_paused)
+    }
+
+    pub(crate) fn unpause(&self, id: DomainId) -> Result<()> {
+        let runs = |row: Option<&Row>| row.is_some_and(|row| !row.flags.paused);
+        self.command(&["unpause", &id.to_string()], id, QUICK, runs)
+    }
+
+    pub(crate) fn rename(&self, id: DomainId, name: &str) -> Result<()> {
+        let number = id.to_string();
+        // Otherwise it would be an option.
+        let arguments: &[&str] = if name.starts_with('-') {
+            &["rename", "--", &number, name]
+        } else {
+            &["rename", &number, name]
+        };
+        let name = Name::parse(name);
+        self.command(arguments, id, QUICK, |row| row.is_some_and(|row| row.name == name))
+    }
+
+    /// Ends a domain; fine if it has gone already. One whose memory somebody still maps stays as a shell that never runs again.
+    pub(crate) fn destroy(&self, id: DomainId) -> Result<()> {
+        let Some(row) = self.find(id)? else { return Ok(()) };
+        if !row.flags.dying {
+            let ended = |row: Option<&Row>| row.is_none_or(|row| row.flags.dying);
+            self.command(&["destroy", &id.to_string()], id, DESTROYING, ended)?;
+        }
+        if !self.becomes(id, |row| row.is_none())? {
+            tracing::warn!(domid = id, "the domain has ended, but something still holds its memory");
+        }
+        Ok(())
+    }
+
+    /// Ends an `xl` that has lost its pipe: leaves it the time to undo what it did by itself.
+    pub(crate) fn undo(running: &mut Running, limit: Duration) -> Result<()> {
+        let undone = running.finish(limit);
+        running.end();
+        undone
+    }
+}
+
+/// Bytes that are read of an image that nobody wants.
+const HEADER: usize = 64;
+/// How long the guest may take to run on.
+const RESUMING: Duration = Duration::from_secs(60);
+
+impl Host {
+    /// A relocation has failed: the domain runs on under its own name, wherever it stands.
+    ///
+    /// Can be done again and again; and a domain that has gone meanwhile is an error, because nothing of it runs on.
+    pub(crate) fn carry_on(&self, id: DomainId, own: &str) -> Result<()> {
+        let row = self.row(id)?;
+        if row.flags.dying {
+            return Err(ToolstackError::NoDomain(id));
+        }
+        if row.flags.is_suspended() {
+            self.resume(id)?;
+        }
+        if self.row(id)?.flags.paused {
+            self.unpause(id)?;
+        }
+        if self.row(id)?.name != Name::Plain(own.to_owned()) {
+            self.rename(id, own)?;
+        }
+        Ok(())
+    }
+
+    /// Lets a domain run on that has suspended itself and whose `xl` died before it could do so.
+    ///
+    /// `xl resume` is there since Xen 4.18. Without it there is one way to the same call of libxl: `xl save -c` makes it after a save that is done, and
+    /// `xl save` after one that failed. The save of a domain that is suspended already asks nothing of the guest. It is made to fail at its beginning.
+    fn resume(&self, id: DomainId) -> Result<()> {
+        let number = id.to_string();
+        let runs = |row: Option<&Row>| row.is_some_and(|row| !row.flags.is_suspended());
+        let resumed = self.program.run(&["resume", &number], RESUMING);
+        if runs(self.find(id)?.as_ref()) {
+            return Ok(());
+        }
+        tracing::debug!(?resumed, "no xl resume: by a save that is broken off");
+        let mut saving = self
+            .program
+            .start(&["save", "-c", &number, "/dev/stdout"], Stdio::null(), Stdio::piped())?;
+        if let Some(mut pipe) = saving.child().stdout.take() {
+            // Once the file's header is there the image follows. The pipe breaks with the end of this block.
+            let _ = pipe.read_exact(&mut [0; HEADER]);
+        }
+        let saved = saving.finish(RESUMING);
+        if self.becomes(id, runs)? {
+            return Ok(());
+        }
+        saved?;
+        Err(ToolstackError::Failed(format!(
+            "domain {id} is suspended and can't be resumed"
+        )))
+    }
+}

@@ -1,0 +1,212 @@
+//! What the daemon sees.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::Write,
+    os::unix::{fs::OpenOptionsExt, net::UnixStream},
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use domain::{DomainConfig, HostFacts};
+use image::{ImageSink, ImageSource};
+use toolstack::{
+    Arrival, Arrived, Departed, Departure, Domain, DomainId, Mode, Observer, Result, Settings, Toolstack,
+    ToolstackError,
+};
+use uuid::Uuid;
+
+use crate::{
+    arrive, console,
+    decide::{ArrivedDomain, DepartedDomain},
+    depart,
+    host::Host,
+    json,
+    list::Row,
+    live,
+    names::Name,
+    program::Program,
+};
+
+/// How long xl may take to create a domain: memory is freed, a device model started, scripts run.
+const CREATING: Duration = Duration::from_secs(180);
+
+/// Runs domains as guests of Xen, through `xl`.
+pub struct Xl {
+    host: Arc<Host>,
+}
+
+impl Xl {
+    /// The toolstack that keeps its notes below `settings.state_directory`. `program`: a path, or a name that is looked for along `PATH`. `helper`: the path of
+    /// what calls [`crate::transport_main`] when it is run with [`crate::TRANSPORT_COMMAND`] and what follows; any process has to understand it.
+    ///
+    /// # Errors
+    /// If its directory can't be made, or `xl` does not work here: then there is no Xen, or no dom0.
+    pub fn new(settings: &Settings, program: PathBuf, helper: PathBuf) -> Result<Xl> {
+        let host = Host::new(Program::new(program), helper, settings.state_directory.join("xl"))?;
+        host.facts()?;
+        for row in host.list()? {
+            if let Name::Arriving { relocation, own } | Name::Departing { relocation, own } = &row.name {
+                tracing::info!(domid = row.id, %relocation, "domain '{own}' is held by a relocation: xm status tells which, or nobody knows it any more");
+            }
+        }
+        Ok(Xl { host: Arc::new(host) })
+    }
+
+    /// A domain that no relocation holds.
+    fn free(&self, id: DomainId, what: &'static str) -> Result<Row> {
+        let row = self.host.row(id)?;
+        if row.name.is_held() {
+            return Err(ToolstackError::Relocating { id, what });
+        }
+        Ok(row)
+    }
+
+    /// A domain that a relocation holds, once nothing is done with it any more.
+    fn held(&self, relocation: Uuid, is: impl Fn(&Name) -> bool) -> Result<Option<Row>> {
+        self.host.groups.settle(relocation)?;
+        Ok(self
+            .host
+            .list()?
+            .into_iter()
+            .find(|row| is(&row.name) && !row.flags.dying))
+    }
+
+    fn create_from(&self, text: &[u8], uuid: Uuid) -> Result<()> {
+        let path = self.host.directory.join(format!("create-{uuid}.cfg"));
+        let io = |error| ToolstackError::io(path.display().to_string())(error);
+        // xl wants a regular file, and whatever is in it is the operator's own business.
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(io)?;
+        file.write_all(text).map_err(io)?;
+        drop(file);
+        let created = self.host.program.run(&["create", &path.to_string_lossy()], CREATING);
+        let _ = fs::remove_file(&path);
+        created.map(|_| ())
+    }
+}
+
+impl Toolstack for Xl {
+    fn name(&self) -> &'static str {
+        "xl"
+    }
+
+    fn host(&self) -> Result<HostFacts> {
+        self.host.facts()
+    }
+
+    fn domains(&self) -> Result<Vec<Domain>> {
+        Ok(self.host.list()?.iter().map(Row::domain).collect())
+    }
+
+    fn config(&self, id: DomainId) -> Result<DomainConfig> {
+        let mut config = json::config(&self.host.json(id)?)
+            .map_err(|what| ToolstackError::Failed(format!("xl list -l of domain {id}: {what}")))?;
+        config.name = Name::parse(&config.name).own().to_owned();
+        Ok(config)
+    }
+
+    fn depart(
+        &self,
+        departure: &Departure<'_>,
+        image: &mut dyn ImageSink,
+        observer: &mut dyn Observer,
+    ) -> Result<Box<dyn Departed>> {
+        match departure.mode {
+            Mode::Offline => depart::offline(&self.host, departure, image, observer),
+            Mode::Live(options) => live::live(&self.host, departure, options, image, observer),
+        }
+    }
+
+    fn arrive(&self, arrival: &Arrival<'_>, image: &mut dyn ImageSource) -> Result<Box<dyn Arrived>> {
+        arrive::arrive(&self.host, arrival, image)
+    }
+
+    fn find_departed(&self, _: Uuid, relocation: Uuid) -> Result<Option<Box<dyn Departed>>> {
+        let is = |name: &Name| matches!(name, Name::Departing { relocation: held, .. } if *held == relocation);
+        // One that is stopped stays so until the decision.
+        let held = self.host.groups.held(relocation)?;
+        let found = match held {
+            Some(_) => self
+                .host
+                .list()?
+                .into_iter()
+                .find(|row| is(&row.name) && !row.flags.dying),
+            None => self.held(relocation, is)?,
+        };
+        Ok(found.map(|row| {
+            // Since when it has stood still is not known any more.
+            let (host, own) = (Arc::clone(&self.host), row.name.own().to_owned());
+            let departed = match held {
+                Some(held) => DepartedDomain::held(host, row.id, own, Instant::now(), held),
+                None => DepartedDomain::new(host, row.id, own, Instant::now()),
+            };
+            Box::new(departed) as Box<dyn Departed>
+        }))
+    }
+
+    fn find_arrived(&self, _: Uuid, relocation: Uuid) -> Result<Option<Box<dyn Arrived>>> {
+        let is = |name: &Name| matches!(name, Name::Arriving { relocation: held, .. } if *held == relocation);
+        let found = self.held(relocation, is)?;
+        Ok(found.map(|row| {
+            let arrived = ArrivedDomain::found(Arc::clone(&self.host), row.id, relocation);
+            Box::new(arrived) as Box<dyn Arrived>
+        }))
+    }
+
+    fn create(&self, config: &DomainConfig) -> Result<DomainId> {
+        let text = config
+            .to_xl()
+            .map_err(|error| ToolstackError::Config(error.to_string()))?;
+        let _building = self.host.build()?;
+        let before = self.host.list()?;
+        if let Some(row) = before.iter().find(|row| row.name.own() == config.name) {
+            return Err(ToolstackError::NameTaken {
+                name: config.name.clone(),
+                id: row.id,
+            });
+        }
+        let created = self.create_from(&text, config.uuid);
+        let is_new = |row: &&Row| row.name.own() == config.name && before.iter().all(|old| old.id != row.id);
+        let rows = self.host.list()?;
+        let new = rows.iter().find(is_new);
+        match (created, new) {
+            (Ok(()), Some(row)) => Ok(row.id),
+            (Ok(()), None) => Err(ToolstackError::Failed(
+                "xl create has ended well, but the domain is not there: it may have ended already".to_owned(),
+            )),
+            (Err(error), None) => Err(error),
+            (Err(error), Some(row)) => {
+                // It was killed half-way.
+                self.host.destroy(row.id)?;
+                Err(error)
+            }
+        }
+    }
+
+    fn destroy(&self, id: DomainId) -> Result<()> {
+        self.free(id, "destroy")?;
+        self.host.destroy(id)
+    }
+
+    fn pause(&self, id: DomainId) -> Result<()> {
+        self.free(id, "pause")?;
+        self.host.pause(id)
+    }
+
+    fn unpause(&self, id: DomainId) -> Result<()> {
+        self.free(id, "unpause")?;
+        self.host.unpause(id)
+    }
+
+    fn console(&self, id: DomainId) -> Result<UnixStream> {
+        self.host.row(id)?;
+        console::open(&self.host.program, id)
+    }
+}
