@@ -111,6 +111,7 @@ class Probe:
             "tcp_gap": longest_gap([tick[0] for tick in ticks]),
             "tcp_closed": self.closed,
             "guest_seconds": ticks[-1][2] - ticks[0][2] if ticks else None,
+            "guest_last": ticks[-1][2] if ticks else None,
             "pages_changed": ticks[-1][3] - ticks[0][3] if ticks else None,
         }
 

@@ -1,0 +1,2 @@
+def captured_streams_arrive(_):
+    """x"""
