@@ -85,7 +85,7 @@ class Host:
 
     def leftovers(self):
         """Processes of a relocation."""
-        return self.run("pgrep -af 'libxl-save-helper|xl-transport|xl migrate|xl save'").out.strip()
+        return self.run("pgrep -af '^[^ ]*(libxl-save-helper |xl migrate |xl save |relocd xl-transport)'").out.strip()
 
     def log(self, lines=40):
         return self.run(f"journalctl -u relocd --no-pager -o short-precise -n {lines}").out
