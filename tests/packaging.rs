@@ -196,7 +196,7 @@ fn unit_values<'a>(unit: &'a str, name: &str) -> Vec<&'a str> {
 fn the_unit_agrees_with_the_defaults() {
     use clap::Parser;
     let unit = read("systemd/relocd.service");
-    let tmpfiles = read("systemd/relocd.tmpfiles.conf");
+    let tmpfiles = read("systemd/tmpfiles.d/relocd.conf");
     let one = |name: &str| match unit_values(&unit, name)[..] {
         [value] => value,
         ref other => panic!("{name}: {other:?}"),

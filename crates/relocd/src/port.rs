@@ -161,7 +161,9 @@ impl Connections {
             None => stream,
         };
         let conversation = Conversation::new(stream, sxp_limits);
-        converse(host, conversation, &peer.to_string(), &entry, place).await
+        // As the allow list and xm show it: an IPv4 address as such, also where it comes through an IPv6 socket.
+        let peer = SocketAddr::new(address, peer.port()).to_string();
+        converse(host, conversation, &peer, &entry, place).await
     }
 
     /// Puts TLS on a connection.

@@ -6,8 +6,11 @@
 use std::{
     io::{self, BufWriter},
     process::{ChildStdin, Stdio},
-    sync::Arc,
-    thread,
+    sync::{
+        Arc,
+        mpsc::{self, RecvTimeoutError},
+    },
+    thread::{self, JoinHandle},
     time::Duration,
 };
 
@@ -19,7 +22,8 @@ use image::{
     v2::V2Writer,
 };
 use serde_json::Value;
-use toolstack::{Arrival, Arrived, Result, ToolstackError};
+use toolstack::{Arrival, Arrived, DomainId, Result, ToolstackError};
+use uuid::Uuid;
 
 use crate::{
     decide::ArrivedDomain,
@@ -49,6 +53,7 @@ pub(crate) fn arrive(host: &Arc<Host>, arrival: &Arrival<'_>, image: &mut dyn Im
         .program
         .start(&["restore", "-p", "/dev/stdin"], Stdio::piped(), Stdio::null())?;
     let noted = host.groups.note(arrival.relocation, running.group())?;
+    let seen = Seen::look(host, arrival.relocation);
     let fed = match feed(host, &mut running, config, &name, start, image) {
         Ok(()) => running.finish(COMPLETING),
         Err(Fed::Source(error)) => {
@@ -66,15 +71,20 @@ pub(crate) fn arrive(host: &Arc<Host>, arrival: &Arrival<'_>, image: &mut dyn Im
         }),
     };
     drop((noted, building));
-    let own = |row: &Row| matches!(&row.name, Name::Arriving { relocation, .. } if *relocation == arrival.relocation);
+    let own = |row: &Row| is_of(row, arrival.relocation);
     let found = fed.and_then(|()| {
+        // The guest stands still by now: another look only if that has to be.
+        if let Some(id) = seen.id() {
+            return Ok(id);
+        }
         let row = host.list()?.into_iter().find(own);
-        row.ok_or_else(|| ToolstackError::Failed("xl restore has ended well, but the domain is not there".to_owned()))
+        row.map(|row| row.id)
+            .ok_or_else(|| ToolstackError::Failed("xl restore has ended well, but the domain is not there".to_owned()))
     });
     match found {
-        Ok(row) => Ok(Box::new(ArrivedDomain::built(
+        Ok(id) => Ok(Box::new(ArrivedDomain::built(
             Arc::clone(host),
-            row.id,
+            id,
             arrival.relocation,
             &config.name,
         ))),
@@ -84,6 +94,48 @@ pub(crate) fn arrive(host: &Arc<Host>, arrival: &Arrival<'_>, image: &mut dyn Im
                 "{error}; and then what had arrived could not be removed: {left}. Once xl works again: xl destroy {name}"
             )),
         }),
+    }
+}
+
+fn is_of(row: &Row, arriving: Uuid) -> bool {
+    matches!(&row.name, Name::Arriving { relocation, .. } if *relocation == arriving)
+}
+
+/// Looks for the domain that xl makes while xl fills it.
+struct Seen {
+    looking: Option<JoinHandle<Option<DomainId>>>,
+    /// Dropped, it ends the looking.
+    _until: mpsc::Sender<()>,
+}
+
+impl Seen {
+    fn look(host: &Arc<Host>, relocation: Uuid) -> Seen {
+        const LOOKS: u32 = 10;
+        let (until, end) = mpsc::channel();
+        let host = Arc::clone(host);
+        let look = move || {
+            for _ in 0..LOOKS {
+                if end.recv_timeout(Duration::from_secs(1)) != Err(RecvTimeoutError::Timeout) {
+                    break;
+                }
+                // What fails here is asked again once the domain is complete.
+                let row = host.list().ok()?.into_iter().find(|row| is_of(row, relocation));
+                if let Some(row) = row {
+                    return Some(row.id);
+                }
+            }
+            None
+        };
+        let looking = thread::Builder::new().name("xl-seen".to_owned()).spawn(look);
+        Seen {
+            looking: looking.ok(),
+            _until: until,
+        }
+    }
+
+    /// Its number, if it is known already. Does not wait.
+    fn id(self) -> Option<DomainId> {
+        self.looking.filter(JoinHandle::is_finished)?.join().ok()?
     }
 }
 

@@ -176,7 +176,7 @@ impl<R: Read> FrameSource<R> {
         self.read_bytes
     }
 
-    /// Pages read up to now, those without contents as well.
+    /// Pages read up to now whose type has data, whether that travels or is all zero; as the source counts them.
     pub fn read_pages(&self) -> u64 {
         self.read_pages
     }
@@ -285,7 +285,7 @@ impl<R: Read> ImageSource for FrameSource<R> {
             }
             Kind::Pages => {
                 let data = self.pages(header)?;
-                self.read_pages += self.entries.len() as u64;
+                self.read_pages += self.entries.iter().filter(|entry| entry.kind.has_data()).count() as u64;
                 self.digest.frame(&header);
                 let data = self.payload.get(data).unwrap_or_default();
                 Item::Pages(PageBatch {

@@ -1,0 +1,108 @@
+# Settings and functions of the lab's scripts; to be sourced. Two Xen dom0s, a and b, in QEMU's software emulation, one layer-2 network between them.
+set -euo pipefail
+
+lab=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+project=$(cd "$lab/../.." && pwd)
+
+# Downloads and the root file system: kept between runs.
+cache=${RELOCD_LAB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/relocd-lab}
+# Images, sockets, process ids, keys of the lab that is up: thrown away by `down`.
+state=${RELOCD_LAB_STATE:-${TMPDIR:-/tmp}/relocd-lab}
+# A namespace of its own is the third place on the network of both hosts.
+namespace=relocd-lab
+
+ssh_port() { case $1 in a) echo 2401 ;; b) echo 2402 ;; *) fail "a host is a or b, not '$1'" ;; esac; }
+host_address() { case $1 in a) echo 192.168.77.1 ;; b) echo 192.168.77.2 ;; esac; }
+guest_address=192.168.77.10
+probe_address=192.168.77.3
+
+say() { printf '%(%H:%M:%S)T  %s\n' -1 "$*"; }
+fail() { printf 'lab: %s\n' "$*" >&2; exit 1; }
+
+need_root() { [ "$(id -u)" -eq 0 ] || fail "needs root: packages, a network namespace, file systems with root's files"; }
+
+# For ssh and scp: `ssh -F "$state/ssh_config" a`. One connection serves many commands: each new one costs a second here.
+write_ssh_config() {
+    local host
+    for host in a b; do
+        cat <<END
+Host $host
+    HostName 127.0.0.1
+    Port $(ssh_port $host)
+    User root
+    IdentityFile $state/key
+    StrictHostKeyChecking no
+    UserKnownHostsFile /dev/null
+    LogLevel ERROR
+    ConnectTimeout 20
+    ServerAliveInterval 5
+    ServerAliveCountMax 4
+    ControlMaster auto
+    ControlPath $state/ssh-$host
+    ControlPersist 600
+END
+    done >"$state/ssh_config"
+}
+
+# A command on a host. Without input: a script that is read from stdin is not eaten.
+on() {
+    local host=$1
+    shift
+    ssh -n -F "$state/ssh_config" "$host" "$@"
+}
+
+# Files to a host: to HOST DESTINATION FILE...
+to() {
+    local host=$1 destination=$2
+    shift 2
+    scp -q -F "$state/ssh_config" "$@" "$host:$destination"
+}
+
+# Starts the QEMU of a host.
+power_on() {
+    local host=$1 number
+    case $host in a) number=01 ;; b) number=02 ;; esac
+    qemu-system-x86_64 -accel tcg,thread=multi -cpu Opteron_G3-v1,+svm,+npt,+aes,+pclmulqdq,+ssse3,+sse4.1,+sse4.2,+popcnt \
+        -m 3072 -smp 1 -display none -monitor none -serial "file:$state/$host.log" -no-reboot \
+        -kernel "$state/xen.elf" -append "console=com1 com1=115200,8n1 dom0_mem=1024M,max:1024M loglvl=all guest_loglvl=all noreboot" \
+        -initrd "$state/vmlinuz root=/dev/vda ro console=hvc0 net.ifnames=0 quiet,$state/initrd" \
+        -drive "file=$state/$host.img,if=virtio,format=raw,cache=unsafe" \
+        -netdev "user,id=n0,restrict=on,hostfwd=tcp:127.0.0.1:$(ssh_port "$host")-:22" -device "virtio-net-pci,netdev=n0,mac=52:54:00:77:01:$number" \
+        -netdev "vde,id=n1,sock=$state/switch" -device "virtio-net-pci,netdev=n1,mac=52:54:00:77:00:$number" \
+        >"$state/$host.qemu" 2>&1 </dev/null &
+    echo $! >"$state/$host.pid"
+}
+
+# As if the cable had been pulled: nothing is written any more.
+power_off() {
+    kill -9 "$(cat "$state/$1.pid")"
+    while is_alive "$state/$1.pid"; do sleep 0.1; done
+    rm -f "$state/$1.pid" "$state/ssh-$1"
+}
+
+# Waits until a host's Xen answers.
+wait_for() {
+    local host=$1 attempt
+    for attempt in $(seq 120); do
+        on "$host" xl info >/dev/null 2>&1 && return
+        is_alive "$state/$host.pid" || fail "QEMU of host $host has ended: $state/$host.qemu, $state/$host.log"
+        sleep 3
+    done
+    fail "host $host does not answer: $state/$host.log"
+}
+
+is_alive() { [ -f "$1" ] && kill -0 "$(cat "$1")" 2>/dev/null; }
+
+# Ends a process by its id, and waits for it.
+end() {
+    is_alive "$1" || return 0
+    local process
+    process=$(cat "$1")
+    kill "$process" 2>/dev/null || :
+    for _ in $(seq 50); do
+        kill -0 "$process" 2>/dev/null || break
+        sleep 0.1
+    done
+    kill -9 "$process" 2>/dev/null || :
+    rm -f "$1"
+}

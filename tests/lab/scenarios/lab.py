@@ -1,0 +1,236 @@
+"""The lab as the scenarios see it: two hosts, a guest, a probe on the network between them, and the question where a domain runs."""
+import json
+import os
+import re
+import subprocess
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+LAB = os.path.dirname(HERE)
+STATE = os.environ["RELOCD_LAB_STATE"]
+NAMESPACE = os.environ["RELOCD_LAB_NAMESPACE"]
+
+GUEST = "web"
+GUEST_ADDRESS = "192.168.77.10"
+NETWORK = "192.168.77.0/24"
+# MiB that the hypervisor may keep to itself after a domain has gone.
+SLACK = 4
+
+
+class Failed(Exception):
+    """A scenario does not hold."""
+
+
+def need(holds, what):
+    if not holds:
+        raise Failed(what)
+
+
+def until(what, holds, seconds=60, pause=0.5):
+    """Waits until something holds. That it does is what counts; the time is patience only."""
+    end = time.monotonic() + seconds
+    while True:
+        value = holds()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise Failed(f"{what}: not within {seconds} s")
+        time.sleep(pause)
+
+
+class Ended:
+    """A command that has ended: its exit code, and what it said."""
+
+    def __init__(self, code, out, err):
+        self.code, self.out, self.err = code, out, err
+        self.text = out + err
+
+
+class Host:
+    def __init__(self, name, address):
+        self.name, self.address = name, address
+        self.free_at_rest = None
+
+    def __str__(self):
+        return self.name
+
+    def command(self, script):
+        return ["ssh", "-F", f"{STATE}/ssh_config", self.name, script]
+
+    def run(self, script, seconds=240, stdin=None):
+        """A shell script on the host, however it ends."""
+        done = subprocess.run(self.command(script), input=stdin, stdin=None if stdin is not None else subprocess.DEVNULL,
+                              capture_output=True, timeout=seconds)
+        return Ended(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
+
+    def ok(self, script, seconds=240, stdin=None):
+        """A shell script on the host that has to succeed; what it prints."""
+        done = self.run(script, seconds, stdin)
+        if done.code != 0:
+            raise Failed(f"on {self}: {script!r} ended with {done.code}: {done.text.strip()}")
+        return done.out
+
+    def start(self, script):
+        """A shell script that is followed while it runs."""
+        return subprocess.Popen(self.command(script), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+    def domains(self):
+        """All domains but dom0: (name, flags). Names may have no blanks here."""
+        rows = [line.split() for line in self.ok("xl list").splitlines()[1:]]
+        return [(row[0], row[4]) for row in rows if row[1] != "0"]
+
+    def free(self):
+        """MiB."""
+        return int(re.search(r"free_memory\s*:\s*(\d+)", self.ok("xl info")).group(1))
+
+    def leftovers(self):
+        """Processes of a relocation."""
+        return self.run("pgrep -af '^[^ ]*(libxl-save-helper |xl migrate |xl save |relocd xl-transport)'").out.strip()
+
+    def log(self, lines=40):
+        return self.run(f"journalctl -u relocd --no-pager -o short-precise -n {lines}").out
+
+    def power(self, what):
+        subprocess.run([f"{LAB}/power", what, self.name], check=True)
+
+    def allow(self, entries):
+        """What an operator does: edits xend-relocation-hosts-allow, and reloads."""
+        self.ok(f"""sed -i "s|^(xend-relocation-hosts-allow .*|(xend-relocation-hosts-allow '{entries}')|" /etc/xen/xend-config.sxp
+                systemctl reload-or-restart relocd""")
+
+
+A = Host("a", "192.168.77.1")
+B = Host("b", "192.168.77.2")
+HOSTS = (A, B)
+
+
+def other(host):
+    return B if host is A else A
+
+
+def config(kind, memory=256, extra="", vif="bridge=xenbr0", more=""):
+    lines = [
+        f'name = "{GUEST}"', f'type = "{kind}"', f"memory = {memory}", "vcpus = 1", 'kernel = "/guest/vmlinuz"', 'ramdisk = "/guest/initrd"',
+        f"vif = ['mac=00:16:3e:77:00:10,{vif}']", f'extra = "console=hvc0 quiet address={GUEST_ADDRESS} {extra}"', 'on_crash = "preserve"',
+    ]
+    if kind != "pv":
+        # Without it guests crash in QEMU's emulation of AMD's virtualization.
+        lines.append('tsc_mode = "native"')
+    return "\n".join(lines + [more]) + "\n"
+
+
+def create(host, *arguments, **settings):
+    """A guest, up and answering."""
+    host.ok(f"cat >/root/{GUEST}.cfg", stdin=config(*arguments, **settings).encode())
+    host.ok(f"xm create /root/{GUEST}.cfg")
+    until("the guest's agent answers", serves, 120)
+
+
+def answers():
+    return in_namespace("ping", "-c", "1", "-W", "1", GUEST_ADDRESS).returncode == 0
+
+
+def serves():
+    """Its memory is filled, and its ports are open."""
+    try:
+        return bool(ask_guest())
+    except (Failed, subprocess.TimeoutExpired):
+        return False
+
+
+def in_namespace(*command, seconds=60):
+    return subprocess.run(["ip", "netns", "exec", NAMESPACE, *command], capture_output=True, timeout=seconds, stdin=subprocess.DEVNULL)
+
+
+def ask_guest(order="state"):
+    """What the guest's agent says of itself: its memory's changed and damaged pages."""
+    script = f"""
+import socket
+s = socket.create_connection(("{GUEST_ADDRESS}", 7779), 30)
+s.settimeout(30)
+s.sendall(b"{order}\\n")
+print(s.recv(200).decode())"""
+    done = in_namespace("python3", "-c", script)
+    if done.returncode != 0:
+        raise Failed(f"the guest does not answer: {done.stderr.decode().strip().splitlines()[-1:]}")
+    words = done.stdout.decode().split()
+    return {words[at]: float(words[at + 1]) for at in range(0, len(words) - 1, 2)}
+
+
+def clear():
+    """No domain anywhere, and what is free then."""
+    for host in HOSTS:
+        for name, _ in host.domains():
+            host.run(f"xl destroy '{name}'")
+        until(f"no domain on {host}", lambda: not host.domains())
+        host.free_at_rest = host.free()
+
+
+def one_copy(where=None):
+    """The guest runs on exactly one host, under its own name, undamaged, and nothing is left of a relocation anywhere. That host."""
+    def settled():
+        seen = {host: host.domains() for host in HOSTS}
+        at = [host for host in HOSTS if seen[host]]
+        if len(at) != 1 or len(seen[at[0]]) != 1:
+            return None
+        name, flags = seen[at[0]][0]
+        if name != GUEST or any(flag in flags for flag in "pscd") or any(host.leftovers() for host in HOSTS):
+            return None
+        return at[0]
+    try:
+        host = until("exactly one running copy, and nothing left", settled, 90)
+    except Failed as failed:
+        raise Failed(f"{failed}; now " + ", ".join(f"{host}: {host.domains()} {host.leftovers()}" for host in HOSTS)) from failed
+    need(where is None or host is where, f"the guest runs on {host}, not on {where}")
+    empty = other(host)
+    if empty.free_at_rest is not None:
+        until(f"memory of {empty} is given back", lambda: empty.free() >= empty.free_at_rest - SLACK, 30)
+    until("the guest answers", answers, 60)
+    bad = ask_guest().get("bad")
+    need(bad == 0, f"the guest found {bad} damaged pages")
+    return host
+
+
+class Probe:
+    """Pings, and one TCP connection, from a third place on the network, for the time of a `with`. Then: `figures`."""
+
+    def __enter__(self):
+        self.stop = f"{STATE}/probe.stop"
+        if os.path.exists(self.stop):
+            os.remove(self.stop)
+        self.process = subprocess.Popen(["ip", "netns", "exec", NAMESPACE, "python3", f"{HERE}/../probe.py", GUEST_ADDRESS, self.stop],
+                                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+        time.sleep(1)
+        return self
+
+    def __exit__(self, kind, *_):
+        time.sleep(1 if kind is None else 0)
+        open(self.stop, "w").close()
+        out, _ = self.process.communicate(timeout=60)
+        self.figures = json.loads(out) if out else {}
+
+    def unbroken(self):
+        """The connection was never cut, and nothing in it was lost or came out of order."""
+        figures = self.figures
+        need(figures.get("ticks"), f"the probe saw nothing: {figures}")
+        need(not figures["tcp_closed"], f"the TCP connection was closed: {figures['tcp_closed']}")
+        need(figures["ticks_missing"] == 0 and figures["ticks_in_order"], f"lines of the TCP connection are lost or out of order: {figures}")
+
+
+def sent_bytes(host):
+    """Bytes that the host has put on the network so far."""
+    return int(host.ok("cat /sys/class/net/eth1/statistics/tx_bytes"))
+
+
+def migrate(source, live=True, options="", seconds=300):
+    """`xm migrate` of the guest to the other host, as a user types it: how it ended, and its seconds."""
+    begun = time.monotonic()
+    done = source.run(f"xm migrate {'-l ' if live else ''}{options} {GUEST} {other(source).address}", seconds)
+    return done, time.monotonic() - begun
+
+
+def migrated(source, **options):
+    """`xm migrate` that has to succeed. What it told, and its seconds."""
+    done, seconds = migrate(source, **options)
+    need(done.code == 0, f"xm migrate from {source} ended with {done.code}: {done.text.strip()}")
+    return done.out.strip().splitlines()[-1], seconds

@@ -1,0 +1,97 @@
+"""Relocations that succeed: scenarios 1 to 4, and 9."""
+import statistics
+
+from lab import A, B, Failed, Probe, answers, ask_guest, create, migrated, need, one_copy, other, serves, until
+
+
+def spread(values, unit):
+    return f"{min(values):.1f} / {statistics.median(values):.1f} / {max(values):.1f} {unit}"
+
+
+def reattach_console(host):
+    """The console tells the guest's next ticks."""
+    said = host.ok("(timeout 6 xm console web </dev/null || :) | tr -d '\\r' | grep -c '^tick ' || :")
+    need(int(said.strip() or 0) >= 2, f"xm console on {host} shows {said.strip()} ticks of the guest in 6 s")
+
+
+def there_and_back(kind, live, times, extra=""):
+    create(A, kind, extra=extra)
+    at, totals, downtimes, losses = A, [], [], []
+    uptime = None
+    for _ in range(2 * times):
+        with Probe() as probe:
+            _, seconds = migrated(at, live=live)
+            at = other(at)
+            until("the guest answers", answers)
+        probe.unbroken()
+        one_copy(at)
+        now = probe.figures["guest_last"]
+        need(uptime is None or now > uptime, f"the guest's clock went back from {uptime} to {now}")
+        uptime = now
+        totals.append(seconds)
+        downtimes.append(max(probe.figures["tcp_gap"], probe.figures["ping_gap"]))
+        losses.append(probe.figures["pings_lost"])
+    reattach_console(at)
+    return (f"{2 * times} relocations, total {spread(totals, 's')}, longest stall {spread(downtimes, 's')}, "
+            f"pings lost of one each 10 ms {spread(losses, '')}, no line of the TCP connection lost (min / median / max)")
+
+
+def live_there_and_back(options):
+    """PVH guest, live, there and back"""
+    return there_and_back("pvh", True, options.times, "wss=64 dirty=1")
+
+
+def pv_offline(_):
+    """PV guest, offline, there and back; live is refused beforehand"""
+    create(A, "pv")
+    if "shadow" not in A.ok("xl info | grep virt_caps"):
+        done = A.run(f"xm migrate -l web {B.address}")
+        need(done.code != 0 and "shadow" in done.text and "without -l" in done.text, f"live was not refused with a word on the other mode: {done.text}")
+        one_copy(A)
+    A.ok("xm destroy web")
+    until("the guest has gone", lambda: not A.domains())
+    return there_and_back("pv", False, 1)
+
+
+def pvh_offline(_):
+    """PVH guest, offline, there and back"""
+    return there_and_back("pvh", False, 1)
+
+
+def dirtying(rate):
+    create(A, "pvh", extra=f"wss=96 dirty={rate}")
+    with Probe() as probe:
+        told, seconds = migrated(A)
+    probe.unbroken()
+    one_copy(B)
+    state = ask_guest()
+    need(state["changed"] > 0, "the guest changed no memory")
+    return f"{told}; {probe.figures['pages_changed']} pages changed meanwhile, stall {probe.figures['tcp_gap']:.1f} s"
+
+
+def dirtying_slowly(_):
+    """Guest that changes 2 MB/s, live"""
+    return dirtying(2)
+
+
+def dirtying_fast(_):
+    """Guest that changes memory faster than the link, live"""
+    return dirtying(40)
+
+
+def reboot_after_relocation(_):
+    """Guest reboots after its relocation, and comes back"""
+    create(A, "pvh")
+    migrated(A)
+    one_copy(B)
+    first = dict(B.domains())
+    number = B.ok("xl domid web").strip()
+    B.ok("xl reboot -F web || xl reboot web")
+    until("the guest is another domain", lambda: B.run("xl domid web").out.strip() not in ("", number), 120)
+    until("the guest's agent answers", serves, 120)
+    one_copy(B)
+    if list(first) != ["web"]:
+        raise Failed(f"before the reboot it was called {list(first)}")
+    migrated(B)
+    one_copy(A)
+    return "and went back"
