@@ -4,11 +4,11 @@
 //! it does through buffers when its input is no file (in this program, without the program's start); and `convert-legacy-stream`. Each is a process of its
 //! own and a single thread; they take turns, and the median counts. Exits with 1 if the bar on memory is missed; bars on time are printed only.
 //!
-//! What the figures mean: the work of a conversion is in its entries and registers, a few MiB; the rest is the contents of pages, which every converter
-//! hands on as they are. From a file the program leaves them to the system. To `/dev/null` the system then has nothing to copy at all, and what is
-//! measured is the conversion without its copies: an image of which nobody sees a page costs no more. Other converters have read those pages. To a
-//! file (on the file system of `TMPDIR`) everybody's pages are copied, by the system once, through buffers twice; that is the figure for practice, and
-//! where the file system's own work hides the difference. With two names the program also waits until all is on the disk, which nobody else does.
+//! What the figures mean: the work of a conversion is in entries and registers, a few MiB; all the rest is the contents of pages, which every converter
+//! hands on as they are. From a file the program leaves them to the system. To `/dev/null`, where the bar is, the system then has nothing to copy, and what
+//! is measured is the conversion without a single copy of its pages; the others have read theirs. To a file (on the file system of `TMPDIR`) the pages
+//! are copied for everybody, once by the system, twice through buffers, and part of the time is the file system's: that is the figure for practice. With
+//! the names of two files the program also waits until all is on the disk, which nobody else does.
 //!
 //! `RELOCD_BENCH_MIB`: MiB of the guest, instead of 1024. `RELOCD_XEN_TOOLS`: where Xen's converter is (see `tests/xen-tools`).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
