@@ -6,6 +6,8 @@
 mod back;
 #[path = "conversion/captures.rs"]
 mod captures;
+#[path = "xend/early.rs"]
+mod early;
 #[path = "images/mod.rs"]
 mod images;
 #[path = "xend/killed.rs"]
