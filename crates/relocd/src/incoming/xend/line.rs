@@ -15,6 +15,7 @@ use std::{
 
 use domain::DomainConfig;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use toolstack::spool::Growing;
 
 use super::{
     RECEIVER_COMMAND,
@@ -65,11 +66,11 @@ pub(super) struct Early<'a> {
 }
 
 impl Early<'_> {
-    /// Begins, if the image can be found: without it the domain is built afterwards.
-    async fn begin(self, relocation: &Relocation) -> Option<Building> {
+    /// Finds the image: without it the domain is built afterwards.
+    async fn image(self, relocation: &Relocation) -> Option<Growing> {
         let (spool, id) = (self.spool.to_owned(), relocation.id);
         match blocking(move || place::growing(&spool, id)).await {
-            Ok(image) => Some(Building::begin(self.host, relocation, self.config.clone(), image)),
+            Ok(image) => Some(image),
             Err(error) => {
                 tracing::warn!(%error, "the domain can't be built while it arrives");
                 None
@@ -97,12 +98,14 @@ pub(super) async fn follow(
         Err(_) => return Some(Said::Refused("the receiving process does not begin".to_owned())),
     }
     // It has a name to be found by as long as the receiver waits.
-    if let Some(early) = early {
-        *building = early.begin(relocation).await;
-    }
+    let image = match early {
+        Some(early) => early.image(relocation).await.map(|image| (early, image)),
+        None => None,
+    };
     fault::reached(&["in", "go", "send"]).await;
     order(&mut write, &Order::Go).await;
     fault::reached(&["in", "go", "sent"]).await;
+    *building = image.map(|(early, image)| Building::begin(early.host, relocation, early.config.clone(), image));
     let mut cancelled = false;
     loop {
         let mut built = async || match building {
