@@ -6,6 +6,10 @@
 mod back;
 #[path = "conversion/captures.rs"]
 mod captures;
+#[path = "xend/direct.rs"]
+mod direct;
+#[path = "xend/early.rs"]
+mod early;
 #[path = "images/mod.rs"]
 mod images;
 #[path = "xend/killed.rs"]

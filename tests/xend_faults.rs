@@ -8,8 +8,13 @@ mod support;
 #[path = "xend/world.rs"]
 mod world;
 
-use support::xend_peer::{Domain, Version, Xend};
-use world::{config, full_image, port, prepare, settles, spooled};
+use std::{fs, thread};
+
+use support::{
+    Host,
+    xend_peer::{Domain, Gate, Version, Xend},
+};
+use world::{ALLOW, config, full_image, port, prepare, settles, spooled};
 
 /// Where, and what the sender must conclude; `None`: either.
 const POINTS: [(&str, Option<Domain>); 27] = [
@@ -72,6 +77,133 @@ fn at_every_boundary() {
         }
         host.faults.clear();
         settles(&mut host, ended.domain, &today, point);
+    }
+}
+
+/// Where the daemon dies on a host that builds the domain while it arrives; what the sender concludes, and whether the domain runs at last without an operator: `None`,
+/// if that depends on what comes first.
+const BUILDING: [(&str, Domain, Option<bool>); 21] = [
+    ("in.go.sent", Domain::Destroyed, Some(false)),
+    ("in.early.begin", Domain::Destroyed, Some(false)),
+    ("in.early.built", Domain::Destroyed, None),
+    ("in.concluded.before", Domain::Destroyed, Some(false)),
+    ("journal.in.arrived.create", Domain::Destroyed, Some(false)),
+    ("journal.in.arrived.write", Domain::Destroyed, Some(false)),
+    ("journal.in.arrived.rename", Domain::Destroyed, Some(false)),
+    ("journal.in.arrived.sync", Domain::Destroyed, Some(true)),
+    ("journal.in.arrived.synced", Domain::Destroyed, Some(true)),
+    ("spool.arrived", Domain::Destroyed, Some(true)),
+    ("spool.starting", Domain::Destroyed, Some(true)),
+    ("spool.runs", Domain::Destroyed, Some(true)),
+    ("journal.in.running.create", Domain::Destroyed, Some(true)),
+    ("journal.in.running.rename", Domain::Destroyed, Some(true)),
+    ("journal.in.running.sync", Domain::Destroyed, Some(true)),
+    ("journal.in.running.synced", Domain::Destroyed, Some(true)),
+    // The process that receives.
+    ("receiver.begun.say", Domain::Runs, Some(false)),
+    ("in.frame@3", Domain::Runs, Some(false)),
+    ("receiver.finish.before", Domain::Destroyed, Some(false)),
+    ("receiver.adopt.record", Domain::Destroyed, Some(false)),
+    ("receiver.whole.after", Domain::Destroyed, Some(false)),
+];
+
+/// Domains that the stand-in has let run.
+fn runs_of(host: &Host) -> usize {
+    let events = fs::read_to_string(host.path("state/events")).unwrap_or_default();
+    events.lines().filter(|line| line.starts_with("running ")).count()
+}
+
+fn xen_host() -> Host {
+    let mut host = Host::prepare("").on_xen();
+    let spool = host.path("spool");
+    host.set_extra(&format!("{ALLOW} (relocd-spool-directory '{}')", spool.display()));
+    host
+}
+
+/// Started again, the daemon settles it: the domain runs at its xend, or here, or is in the spool; never at two of them, and it never runs twice.
+fn one_place(host: &mut Host, domain: Domain, runs: Option<bool>, point: &str) {
+    host.faults.clear();
+    host.run();
+    host.wait("the end of the relocation", || {
+        let open = ["receiving", "arrived"]
+            .iter()
+            .any(|state| host.journal_has("in", state));
+        !open && !host.status_has("recovering") && !host.status_has("copying")
+    });
+    let kept = spooled(host).len();
+    let found = (host.runs(), host.is_empty(), kept, runs_of(host));
+    let expected = match (domain, runs.unwrap_or(kept == 0)) {
+        (Domain::Destroyed, true) => (true, false, 0, 1),
+        (Domain::Destroyed, false) => (false, true, 1, 0),
+        _ => (false, true, 0, 0),
+    };
+    assert_eq!(found, expected, "{point}: {:?}\n{}", host.domains(), host.log());
+    if kept == 1 {
+        host.ok(&["spool", "restore", "web"]);
+        assert!(host.runs() && spooled(host).is_empty(), "{point}");
+    }
+}
+
+#[test]
+fn at_every_boundary_of_a_host_that_builds_it_while_it_arrives() {
+    let bytes = full_image().bytes();
+    for (point, expected, runs) in BUILDING {
+        let mut host = xen_host();
+        host.faults = format!("{point}=kill");
+        host.run();
+        let ended = Xend::new(Version::V4_1).migrate(port(&host), &config("web", 32, ""), &bytes);
+        assert_eq!(ended.domain, expected, "{point}: {}\n{}", ended.says, host.log());
+        host.wait("the fault", || {
+            host.log()
+                .contains(&format!("fault point {}", point.split('@').next().unwrap()))
+        });
+        if point.starts_with("receiver.adopt") {
+            host.ended();
+        } else if point.starts_with("receiver.") || point.starts_with("in.frame") {
+            host.wait("the end of it", || {
+                host.journal_has("in", "kept") || host.journal_has("in", "discarded")
+            });
+            host.kill();
+        } else {
+            host.ended();
+        }
+        one_place(&mut host, ended.domain, runs, point);
+    }
+}
+
+/// The restore fails while the sender owns its domain: wherever the daemon dies then, the sender resumes it or the spool has it.
+#[test]
+fn at_every_boundary_of_a_restore_that_fails_in_the_middle() {
+    let bytes = full_image().bytes();
+    for (point, expected) in [
+        ("in.early.failed", Domain::Destroyed),
+        ("in.early.told", Domain::Runs),
+        ("in.early.end", Domain::Runs),
+        ("in.early.ended", Domain::Runs),
+        ("journal.in.discarded.write", Domain::Runs),
+        ("journal.in.discarded.synced", Domain::Runs),
+    ] {
+        let mut host = xen_host();
+        let fault = host.path("state/fault-restore");
+        fs::create_dir_all(host.path("state")).unwrap();
+        fs::write(&fault, "fail 2000000 libxl: error: out of luck").unwrap();
+        host.faults = format!("{point}=kill");
+        host.run();
+        let gate = Gate::default();
+        let xend = Xend {
+            gate: Some((5 << 20, gate.clone())),
+            ..Xend::new(Version::V4_1)
+        };
+        let to = port(&host);
+        let ended = thread::scope(|scope| {
+            let sender = scope.spawn(|| xend.migrate(to, &config("web", 32, ""), &bytes));
+            host.ended();
+            gate.open();
+            sender.join().unwrap()
+        });
+        assert_eq!(ended.domain, expected, "{point}: {}\n{}", ended.says, host.log());
+        fs::remove_file(&fault).unwrap();
+        one_place(&mut host, ended.domain, Some(false), point);
     }
 }
 

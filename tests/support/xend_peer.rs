@@ -4,6 +4,10 @@
 use std::{
     io::{self, Read, Write},
     net::{Shutdown, SocketAddr, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -69,8 +73,26 @@ pub struct Xend {
     /// Between the answer and the image: xc_save is started, the guest suspended.
     pub before_image: Duration,
     pub trouble: Option<Trouble>,
+    /// After so many bytes of the image it waits until the gate is open.
+    pub gate: Option<(usize, Gate)>,
     /// The request: `receive`, or `sslreceive`.
     pub request: &'static [u8],
+}
+
+/// What a sender waits for in the middle of its image.
+#[derive(Clone, Debug, Default)]
+pub struct Gate(Arc<AtomicBool>);
+
+impl Gate {
+    pub fn open(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    fn wait(&self) {
+        while !self.0.load(Ordering::SeqCst) {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
 }
 
 impl Xend {
@@ -82,6 +104,7 @@ impl Xend {
             pause: Duration::ZERO,
             before_image: Duration::ZERO,
             trouble: None,
+            gate: None,
             request: b"receive\n",
         }
     }
@@ -136,6 +159,11 @@ impl Xend {
             // Live, the guest stands still for the last round only.
             *suspended |= at > image.len() / 8 * 7;
             let mut end = image.len().min(at + self.piece);
+            match &self.gate {
+                Some((limit, gate)) if *limit == at => gate.wait(),
+                Some((limit, _)) if (at..end).contains(limit) => end = *limit,
+                _ => {}
+            }
             if let Some(trouble) = self.trouble {
                 let (Trouble::Fails(limit) | Trouble::Dies(limit) | Trouble::Sleeps(limit)) = trouble;
                 end = end.min(limit);

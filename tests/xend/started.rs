@@ -1,4 +1,4 @@
-//! On a host of Xen's (a stand-in for `xl`) what a xend sent is started from its safety copy, however often that takes.
+//! On a host of Xen's (a stand-in for `xl`) what a xend sent is started, from its safety copy if need be, however often that takes.
 
 use std::fs;
 
@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// A host on which the stand-in runs PV guests. Not started.
-fn xen_host() -> Host {
+pub fn xen_host() -> Host {
     let mut host = Host::prepare("").on_xen();
     let spool = host.path("spool");
     host.set_extra(&format!("{ALLOW} (relocd-spool-directory '{}')", spool.display()));
@@ -23,11 +23,11 @@ fn xend() -> Xend {
     Xend::new(Version::V4_1)
 }
 
-fn restore_fails(host: &Host, how: &str) {
+pub fn restore_fails(host: &Host, how: &str) {
     fs::write(host.path("state").join("fault-restore"), how).unwrap();
 }
 
-fn restore_works(host: &Host) {
+pub fn restore_works(host: &Host) {
     fs::remove_file(host.path("state").join("fault-restore")).unwrap();
 }
 
@@ -42,7 +42,7 @@ fn sent(host: &Host, image: &Legacy) {
 }
 
 /// It runs under its name, nothing of it is in the spool, and the journal and the audit trail say so.
-fn runs(host: &Host) {
+pub fn runs(host: &Host) {
     host.wait("the domain's start", || host.runs());
     host.wait("the last record", || host.journal_has("in", "running"));
     host.wait("the end of the copy", || left_over(host).is_empty());
@@ -71,7 +71,7 @@ fn a_domain_runs_once_it_is_there() {
 fn a_start_that_fails_is_tried_again() {
     let mut host = xen_host();
     host.run();
-    restore_fails(&host, "exit libxl: error: failed to free memory for the domain");
+    restore_fails(&host, "late libxl: error: failed to free memory for the domain");
     sent(&host, &full_image());
     host.wait("the first attempt", || host.log().contains("is tried again"));
     assert!(host.is_empty() && host.ok(&["spool", "list"]).contains("web"));
@@ -83,7 +83,7 @@ fn a_start_that_fails_is_tried_again() {
 fn a_daemon_that_was_killed_before_the_start_makes_up_for_it() {
     let mut host = xen_host();
     host.run();
-    restore_fails(&host, "exit libxl: error: failed to free memory for the domain");
+    restore_fails(&host, "late libxl: error: failed to free memory for the domain");
     sent(&host, &full_image());
     host.wait("the first attempt", || host.log().contains("is tried again"));
     assert!(host.journal_has("in", "arrived"));

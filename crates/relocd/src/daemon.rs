@@ -132,8 +132,9 @@ async fn serve(
     let spool = open_spool(&options, &config).await?;
     let toolstack = toolstacks::open(options.toolstack, &config, &options.state_directory, &spool)?;
     let host = Arc::new(Host::new(toolstack, spool, journal, options.config.clone(), config));
-    recovery::recover(&host).await?;
+    // First what was being started from the spool: whether it runs decides about the relocation that brought it.
     spooled::recover(&host).await;
+    recovery::recover(&host).await?;
     let mut listeners = Listeners::default();
     listeners.apply(&host, &host.config()).await?;
     let operators = tokio::spawn(control::serve(Arc::clone(&host), operators));

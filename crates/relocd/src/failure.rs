@@ -47,6 +47,7 @@ pub fn toolstack(error: &ToolstackError) -> Failure {
         ToolstackError::Image(image::ImageError::Peer(_)) => "destination",
         ToolstackError::Image(_) => "image",
         ToolstackError::Unsupported { .. } => "unsupported",
+        ToolstackError::Busy(_) => "busy",
         ToolstackError::Io { .. } | ToolstackError::Failed(_) => "toolstack",
     };
     simple(kind, error.to_string())

@@ -18,6 +18,7 @@ use uuid::Uuid;
 use crate::{
     blocking::blocking,
     failure::{self, Tell},
+    incoming::xend::Early,
     journal::Journal,
     relocations::{Relocations, lock},
 };
@@ -32,6 +33,8 @@ pub struct Host {
     pub journal: Journal,
     /// The relocations that run now.
     pub relocations: Arc<Relocations>,
+    /// Domains that are built while they arrive.
+    pub early: Early,
     /// Cloned by whoever owes an operator the answer to a relocation, until it has gone out.
     pub answering: Arc<()>,
     /// The configuration file.
@@ -79,6 +82,7 @@ impl Host {
             spool,
             journal,
             relocations: Arc::default(),
+            early: Early::default(),
             answering: Arc::default(),
             config_file,
             config: RwLock::new(Arc::new(config)),

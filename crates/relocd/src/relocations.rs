@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -50,7 +50,7 @@ pub struct Relocation {
     /// Seconds since 1970.
     pub started: u64,
     /// KiB promised to an arriving domain.
-    pub reserved_kib: u64,
+    pub reserved_kib: AtomicU64,
     /// To stop it, up to the commit.
     pub cancel: Cancel,
     /// Where it stands.
@@ -63,6 +63,8 @@ pub struct Relocation {
     pub incoming: Option<Arc<Incoming>>,
     /// The destination is an xend: it can't be asked for the outcome.
     pub to_xend: AtomicBool,
+    /// Set by [`Relocation::is_on_disk`].
+    pub on_disk: AtomicBool,
     /// Set by [`Relocation::end`].
     pub over: AtomicBool,
 }
@@ -79,13 +81,14 @@ impl Relocation {
             peer: peer.to_owned(),
             mode,
             started: unix_seconds(),
-            reserved_kib: 0,
+            reserved_kib: AtomicU64::new(0),
             cancel: Cancel::default(),
             progress: Mutex::new(progress_line(id, "connecting", &toolstack::Progress::default(), 0)),
             detail: Mutex::new(None),
             operator: watch::Sender::new(None),
             incoming: None,
             to_xend: AtomicBool::new(false),
+            on_disk: AtomicBool::new(false),
             over: AtomicBool::new(false),
         }
     }
@@ -93,6 +96,21 @@ impl Relocation {
     /// Nothing is left to do but to tell the other end, which may take its time to listen: no longer in the way of others.
     pub fn end(&self) {
         self.over.store(true, Ordering::SeqCst);
+    }
+
+    /// Its image is on disk, whole: it takes no more room there.
+    pub fn is_on_disk(&self) {
+        self.on_disk.store(true, Ordering::SeqCst);
+    }
+
+    /// Promises memory to it, in KiB.
+    pub fn reserve(&self, kib: u64) {
+        self.reserved_kib.fetch_max(kib, Ordering::SeqCst);
+    }
+
+    /// KiB promised to it.
+    pub fn reserved(&self) -> u64 {
+        self.reserved_kib.load(Ordering::SeqCst)
     }
 
     /// Whether the destination is known to be an xend.
@@ -235,7 +253,7 @@ impl Relocations {
             .relocations
             .values()
             .filter(|relocation| relocation.is_in_the_way())
-            .map(|relocation| relocation.reserved_kib)
+            .map(|relocation| relocation.reserved())
             .sum()
     }
 
@@ -247,9 +265,10 @@ impl Relocations {
                 && relocation.mode == mode
                 && relocation.id != but
                 && relocation.is_in_the_way()
+                && !relocation.on_disk.load(Ordering::SeqCst)
         });
         arriving
-            .map(|relocation| needed(relocation.reserved_kib).saturating_sub(lock(&relocation.progress).wire_bytes))
+            .map(|relocation| needed(relocation.reserved()).saturating_sub(lock(&relocation.progress).wire_bytes))
             .fold(0, u64::saturating_add)
     }
 
@@ -285,7 +304,7 @@ mod tests {
         let begin = |name: &str, direction, mode, reserved_kib, wire_bytes| {
             let config = DomainConfig::new(name, Uuid::new_v4(), 1024, GuestKind::Pv);
             let relocation = Relocation {
-                reserved_kib,
+                reserved_kib: AtomicU64::new(reserved_kib),
                 ..Relocation::new(Uuid::new_v4(), direction, &config, "peer", mode)
             };
             lock(&relocation.progress).wire_bytes = wire_bytes;
@@ -300,6 +319,12 @@ mod tests {
         assert_eq!(unwritten(), 600 * 1024);
         half.relocation.end();
         assert_eq!(unwritten(), 0);
+        let other = begin("other", Direction::In, "xend", 1000, 0);
+        assert_eq!(unwritten(), 1000 * 1024);
+        other.relocation.is_on_disk();
+        assert_eq!(unwritten(), 0);
+        other.relocation.reserve(500);
+        assert_eq!(other.relocation.reserved(), 1000);
         drop((native, leaves, more));
     }
 }

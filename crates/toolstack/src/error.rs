@@ -58,6 +58,9 @@ pub enum ToolstackError {
         /// What was asked.
         what: &'static str,
     },
+    /// Something else has to be done first: it can be tried again then.
+    #[error("{0}")]
+    Busy(&'static str),
     /// The program behind the toolstack failed or behaved in an unexpected way.
     #[error("{0}")]
     Failed(String),

@@ -98,8 +98,8 @@ impl Host {
                 Ok(guard) => return Ok(guard),
                 Err(TryLockError::Poisoned(poisoned)) => return Ok(poisoned.into_inner()),
                 Err(TryLockError::WouldBlock) if begun.elapsed() > QUEUEING => {
-                    return Err(ToolstackError::Failed(
-                        "xl builds one domain at a time, and another one is arriving or being created here: try again when that is done".to_owned(),
+                    return Err(ToolstackError::Busy(
+                        "xl builds one domain at a time, and another one is arriving or being created here: try again when that is done",
                     ));
                 }
                 Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(20)),

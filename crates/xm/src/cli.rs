@@ -224,7 +224,8 @@ pub(crate) struct MigrateArgs {
     /// The destination may be an old xend host, of this version of Xen, such as 4.1: nothing on the wire tells it.
     #[arg(long, value_name = "VERSION")]
     pub(crate) xend: Option<String>,
-    /// To an old xend host: leave out what the guest might miss and an xend can't take.
+    /// To an old xend host: leave out what the guest might miss and an xend can't take, such as XSAVE state. A domain that runs goes there only with this, as what
+    /// its guest has is not known before it stands still.
     #[arg(long, requires = "xend")]
     pub(crate) leave_out: bool,
     /// Answer with one JSON object, without progress.

@@ -90,7 +90,7 @@ pub async fn admit(
     let incoming = Arc::new(Incoming::new(entry.clone(), host.journal.clone()));
     let needed = admission::needed_kib(&config);
     let relocation = Relocation {
-        reserved_kib: needed,
+        reserved_kib: needed.into(),
         incoming: Some(Arc::clone(&incoming)),
         ..Relocation::new(request.id, Direction::In, &config, peer, request.mode.word())
     };

@@ -35,6 +35,10 @@ const LAST_LOOK: Duration = Duration::from_millis(500);
 /// An xend waits for the devices of a domain before it says that it runs, up to 100 s (4.0 and later; `XendDomainInfo.py`): so many times as long as a relocd.
 const PATIENCE: u32 = 6;
 
+/// A domain that runs has no image yet that could be looked through, and its writer has to say at the beginning what comes at the end.
+const UNKNOWN: &str = "it runs, and only once it stands still its image shows whether its guest has XSAVE state, which an xend takes only if it was announced before the \
+                       pages, and whether it has 64 bits";
+
 /// Looks through the image beforehand, where there is one already. Blocks.
 pub type Look = Box<dyn FnOnce(LegacyTarget) -> Result<LegacySurvey, ImageError> + Send + Sync>;
 
@@ -95,6 +99,12 @@ impl Outgoing {
                 ImageError::Cancelled(reason) => failure::cancelled(&reason),
                 error => refuse("xend-peer", &error),
             })?,
+            None if self.place == Place::Host && !self.order.leave_out => {
+                return Err(refuse("xend-peer", &UNKNOWN).next(format!(
+                    "again with --leave-out if the guest can do without what an xend can't take; or take it to disk first, where its image is looked \
+                     through (relocd --toolstack spool, then xm spool send --xend {version})"
+                )));
+            }
             None => LegacySurvey::default(),
         };
         if !found.missed.is_empty() && !self.order.leave_out {

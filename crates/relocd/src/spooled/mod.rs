@@ -9,7 +9,7 @@ use peer::control::{Failure, Reply, SpoolLine};
 use toolstack::spool::{Entry, EntryState, Held};
 
 pub use recover::recover;
-pub use restore::{restore, restore_for};
+pub use restore::{restore, restore_for, start};
 
 use crate::{
     audit::{SpoolOrder, SpoolOutcome, SpoolRecord},

@@ -27,26 +27,52 @@ use crate::{
     incoming,
     journal::Direction,
     outgoing::progress_line,
-    relocations::{Booked, Relocation, lock},
+    relocations::{Booked, Conflict, Relocation, lock},
 };
 
 /// Times that a domain is asked to run before that counts as failed, and the time between.
 const START_ATTEMPTS: u32 = 5;
 const START_PAUSE: Duration = Duration::from_secs(1);
 
-/// Starts a domain from the spool as soon as it has arrived there, without an operator.
+/// Starts a domain from the spool as soon as it has arrived there, without an operator. `booked`: its place in the books, which it gets if it has none.
 ///
 /// # Errors
 /// [`Failure`]: it is in the spool as before.
-pub async fn restore(
-    host: Arc<Host>,
-    wanted: Wanted,
-    cancel: Cancel,
-    started: oneshot::Sender<Arc<Relocation>>,
-) -> Result<Reply, Failure> {
+pub async fn restore(host: &Arc<Host>, wanted: Wanted, booked: &mut Option<Booked>) -> Result<Reply, Failure> {
     let account = SpoolRecord::new(SpoolOrder::Restore, &wanted.entry, None);
     let account = account.decided_by("relocd, on its arrival");
-    account_for(host, wanted, None, account, cancel, started).await
+    let (started, _) = oneshot::channel();
+    account_for(host, wanted, None, account, booked, Cancel::default(), started).await
+}
+
+/// Starts a domain that has been built while its image came to the spool, which has all of it by now.
+///
+/// # Errors
+/// [`Failure`]: it is in the spool, and what was built of it is gone, or the failure says that it is not.
+pub async fn start(host: &Arc<Host>, wanted: Wanted, arrived: Box<dyn Arrived>) -> Result<Reply, Failure> {
+    let held = match take(host, wanted).await {
+        Ok(held) => held,
+        Err(failure) => {
+            let discarded = blocking(move || arrived.discard()).await;
+            if let Err(undone) = discarded {
+                tracing::error!(error = %undone.error, "what was built of the domain can't be discarded");
+            }
+            return Err(failure);
+        }
+    };
+    let (id, name) = (held.entry().id, held.entry().name.clone());
+    let relocation = host.relocations.find(id, Direction::In);
+    let stage = move |stage: &str| {
+        if let Some(relocation) = &relocation {
+            relocation.stage(stage);
+        }
+    };
+    let started = blocking(move || run(id, held, arrived, stage)).await;
+    started.map(|done| Reply::Restored {
+        name,
+        domid: done.domid,
+        left: done.left,
+    })
 }
 
 /// Starts a domain from the spool for an operator. `asked_by`: who wants that.
@@ -61,20 +87,21 @@ pub async fn restore_for(
     started: oneshot::Sender<Arc<Relocation>>,
 ) -> Result<Reply, Failure> {
     let account = SpoolRecord::new(SpoolOrder::Restore, &wanted.entry, Some(asked_by.clone()));
-    account_for(host, wanted, Some(asked_by), account, cancel, started).await
+    account_for(&host, wanted, Some(asked_by), account, &mut None, cancel, started).await
 }
 
 /// Carries it out, and writes the audit trail.
 async fn account_for(
-    host: Arc<Host>,
+    host: &Arc<Host>,
     wanted: Wanted,
     asked_by: Option<String>,
     account: SpoolRecord,
+    booked: &mut Option<Booked>,
     cancel: Cancel,
     started: oneshot::Sender<Arc<Relocation>>,
 ) -> Result<Reply, Failure> {
     let mut account = (account, SpoolOutcome::Refused);
-    let restored = carry_out(&host, wanted, asked_by, &mut account, cancel, started).await;
+    let restored = carry_out(host, wanted, asked_by, &mut account, booked, cancel, started).await;
     let (mut account, mut outcome) = account;
     match &restored {
         Ok(Reply::Restored { left, .. }) => {
@@ -96,6 +123,7 @@ async fn carry_out(
     wanted: Wanted,
     asked_by: Option<String>,
     account: &mut (SpoolRecord, SpoolOutcome),
+    booked: &mut Option<Booked>,
     cancel: Cancel,
     started: oneshot::Sender<Arc<Relocation>>,
 ) -> Result<Reply, Failure> {
@@ -109,19 +137,22 @@ async fn carry_out(
     account.0.entry(held.entry());
     held.asked_by(asked_by);
     let config = held.entry().config().map_err(|error| failure::spool(&error))?;
-    let id = Uuid::new_v4();
+    let id = match booked {
+        Some(booked) => booked.relocation.id,
+        None => Uuid::new_v4(),
+    };
     let span = tracing::info_span!("restore", %id, domain = %config.name, spooled = %held.entry().id);
     let state = format!("domain '{}' is in the spool as before", config.name);
     async {
-        let booked = book(host, id, &config, cancel).await?;
+        let relocation = book(host, id, &config, booked, cancel)?;
+        check(host, &relocation, &config).await?;
         account.1 = SpoolOutcome::Kept;
         // Whoever asked may have gone.
-        let _ = started.send(Arc::clone(&booked.relocation));
-        booked.relocation.stage("copying");
+        let _ = started.send(Arc::clone(&relocation));
+        relocation.stage("copying");
         let toolstack = Arc::clone(&host.toolstack);
-        let relocation = Arc::clone(&booked.relocation);
         let name = config.name.clone();
-        let restored = blocking(move || run(&*toolstack, &relocation, &config, held)).await;
+        let restored = blocking(move || build_and_run(&*toolstack, &relocation, &config, held)).await;
         match &restored {
             Ok(done) => tracing::info!(domid = done.domid, "the domain runs here, from the spool"),
             Err(failure) => tracing::warn!("not restored: {}", failure.value),
@@ -137,19 +168,36 @@ async fn carry_out(
     .map_err(|failure| failure.state(state))
 }
 
-/// Books the arrival, and checks what is checked of one from another host.
-async fn book(host: &Arc<Host>, id: Uuid, config: &DomainConfig, cancel: Cancel) -> Result<Booked, Failure> {
-    let limits = host.limits();
+/// Books the arrival, if it is not in the books already.
+fn book(
+    host: &Arc<Host>,
+    id: Uuid,
+    config: &DomainConfig,
+    booked: &mut Option<Booked>,
+    cancel: Cancel,
+) -> Result<Arc<Relocation>, Failure> {
     let needed = config.most_memory_kib();
+    if let Some(booked) = booked {
+        if host.relocations.is_stopping() {
+            return Err(failure::conflict(&Conflict::Stopping));
+        }
+        booked.relocation.reserve(needed);
+        return Ok(Arc::clone(&booked.relocation));
+    }
     let relocation = Relocation {
         cancel,
-        reserved_kib: needed,
+        reserved_kib: needed.into(),
         ..Relocation::new(id, Direction::In, config, "the spool", "offline")
     };
-    let booked = host
+    let new = host
         .relocations
-        .begin(relocation, limits.max_incoming)
+        .begin(relocation, host.limits().max_incoming)
         .map_err(|conflict| failure::conflict(&conflict))?;
+    Ok(Arc::clone(&booked.insert(new).relocation))
+}
+
+/// Checks what is checked of a domain from another host.
+async fn check(host: &Arc<Host>, relocation: &Relocation, config: &DomainConfig) -> Result<(), Failure> {
     let refused = |host: &str| {
         let host = host.to_owned();
         move |refused| failure::refused(&host, &refused)
@@ -158,14 +206,13 @@ async fn book(host: &Arc<Host>, id: Uuid, config: &DomainConfig, cancel: Cancel)
         .await
         .map_err(refused("this host"))?;
     let here = host.facts().await.map_err(|error| failure::toolstack(&error))?;
-    let reserved = host.relocations.reserved_kib().saturating_sub(needed);
+    let reserved = host.relocations.reserved_kib().saturating_sub(relocation.reserved());
     let there = HostFacts {
         toolstack: HostFacts::SPOOL.to_owned(),
         ..here.clone()
     };
     admission::check(config, &there, &here, reserved)
-        .map_err(|refusal| failure::simple(refusal.word(), refusal.to_string()))?;
-    Ok(booked)
+        .map_err(|refusal| failure::simple(refusal.word(), refusal.to_string()))
 }
 
 struct Done {
@@ -175,7 +222,7 @@ struct Done {
 }
 
 /// Bulk path.
-fn run(
+fn build_and_run(
     toolstack: &dyn Toolstack,
     relocation: &Relocation,
     config: &DomainConfig,
@@ -191,16 +238,21 @@ fn run(
             return Err(failure);
         }
     };
+    run(relocation.id, held, arrived, |stage| relocation.stage(stage))
+}
+
+/// A domain that has been built is to run: from here on its entry says so. `relocation`: whose name it has until then.
+fn run(relocation: Uuid, mut held: Held, arrived: Box<dyn Arrived>, stage: impl Fn(&str)) -> Result<Done, Failure> {
     fault::point(&["spool", "arrived"]);
-    relocation.stage("loaded");
-    if let Err(error) = held.set(EntryState::Starting, Some(relocation.id), None) {
+    stage("loaded");
+    if let Err(error) = held.set(EntryState::Starting, Some(relocation), None) {
         return Err(undo(arrived, held, failure::spool(&error)));
     }
     fault::point(&["spool", "starting"]);
-    relocation.stage("committing");
-    let domid = match start(arrived) {
+    stage("committing");
+    let domid = match unpause(arrived) {
         Ok(domid) => domid,
-        Err(undone) => return Err(may_have_run(undone, held, relocation.id)),
+        Err(undone) => return Err(may_have_run(undone, held, relocation)),
     };
     fault::point(&["spool", "runs"]);
     let left = held.delete().err().map(|(error, _)| {
@@ -246,7 +298,7 @@ fn build(
 }
 
 /// Lets it run: asked again where the toolstack can't say whether it does, for what has been asked of it is not taken back.
-fn start(mut arrived: Box<dyn Arrived>) -> Result<u32, Undone<dyn Arrived>> {
+fn unpause(mut arrived: Box<dyn Arrived>) -> Result<u32, Undone<dyn Arrived>> {
     let mut attempt = 1;
     loop {
         match arrived.unpause() {
@@ -315,7 +367,8 @@ impl<S: ImageSource> ImageSource for Watched<'_, S> {
             progress.pages_sent += batch.entries.len() as u64;
             progress.round_done = progress.pages_sent;
             progress.round_total = progress.round_total.max(progress.pages_sent);
-            *lock(&self.relocation.progress) = progress_line(self.relocation.id, "copying", progress, 0);
+            let mut line = lock(&self.relocation.progress);
+            *line = progress_line(self.relocation.id, "copying", progress, line.wire_bytes);
         }
         Ok(item)
     }

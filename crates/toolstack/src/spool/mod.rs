@@ -22,6 +22,7 @@ mod departure;
 mod envelope;
 mod error;
 mod files;
+mod follow;
 mod held;
 mod reader;
 mod record;
@@ -49,6 +50,7 @@ use uuid::Uuid;
 
 pub use departure::{depart, find_departed};
 pub use error::SpoolError;
+pub use follow::Growing;
 pub use held::Held;
 pub use reader::SpoolReader;
 pub use record::{Entry, EntryState, Purpose};

@@ -18,8 +18,8 @@ use super::{SpoolError, io_error};
 const BUFFER: usize = 64 << 10;
 
 /// An entry's image. Ends with an error if the file does.
-pub struct SpoolReader {
-    image: V2Reader<BufReader<File>>,
+pub struct SpoolReader<R = File> {
+    image: V2Reader<BufReader<R>>,
 }
 
 impl SpoolReader {
@@ -33,16 +33,7 @@ impl SpoolReader {
                 what: format!("{length} bytes, expected {bytes}"),
             });
         }
-        let mut read = BufReader::with_capacity(BUFFER, file);
-        match SaveHeader::read(&mut read)?.image {
-            SaveImage::V2 => Ok(SpoolReader {
-                image: V2Reader::new(read),
-            }),
-            SaveImage::Legacy => Err(SpoolError::Foreign {
-                path: path.to_owned(),
-                what: "an image of the time before Xen 4.6".to_owned(),
-            }),
-        }
+        SpoolReader::begin(path, file)
     }
 
     /// Reads the whole image. It is complete if this succeeds: nothing is missing, and nothing stands behind it.
@@ -63,7 +54,23 @@ impl SpoolReader {
     }
 }
 
-impl ImageSource for SpoolReader {
+impl<R: Read> SpoolReader<R> {
+    /// Reads the header, behind which the image begins.
+    pub(super) fn begin(path: &Path, read: R) -> Result<SpoolReader<R>, SpoolError> {
+        let mut read = BufReader::with_capacity(BUFFER, read);
+        match SaveHeader::read(&mut read)?.image {
+            SaveImage::V2 => Ok(SpoolReader {
+                image: V2Reader::new(read),
+            }),
+            SaveImage::Legacy => Err(SpoolError::Foreign {
+                path: path.to_owned(),
+                what: "an image of the time before Xen 4.6".to_owned(),
+            }),
+        }
+    }
+}
+
+impl<R: Read> ImageSource for SpoolReader<R> {
     fn next(&mut self) -> Result<Item<'_>, ImageError> {
         self.image.next()
     }

@@ -94,7 +94,7 @@ pub async fn admit(host: &Arc<Host>, value: &Sexp, peer: &str, allowed_by: &str)
         admission::needed_kib(&config)
     };
     let relocation = Relocation {
-        reserved_kib: needed,
+        reserved_kib: needed.into(),
         ..Relocation::new(id, Direction::In, &config, peer, MODE)
     };
     // Booked before the checks: of two that arrive at once, each sees the other's reservation.

@@ -6,20 +6,26 @@
 //! whatever comes is kept. See [`peer::xend`] for who owns the domain when.
 //!
 //! ```text
-//! daemon                                 receiver (a process)
+//! daemon                                 receiver (a process)               toolstack
 //! (ready receive)
 //! envelope, admission
 //! journal: receiving
 //! starts it, hands over the connection → place in the spool, locked
 //!                                      ← begun
 //! go                                   → image: reads, converts, writes
+//! builds it from what has come ------------------------------------------→ paused, under a name of the relocation's
 //!                                        synced, an entry of the spool
 //!                                        end of stream, (ok)
 //! journal: kept, or arrived            ← kept
-//! starts it from there: journal: running
+//! spool: starting -------------------------------------------------------→ runs
+//! spool: deleted; journal: running
 //! ```
+//!
+//! What is built before the copy is whole is only there to save time: see [`early`]. Without it the domain is built from the copy afterwards.
 
 mod admit;
+mod early;
+mod line;
 mod orders;
 pub mod place;
 pub mod receiver;
@@ -27,28 +33,21 @@ mod recover;
 mod start;
 
 use std::{
-    io,
-    net::TcpStream,
-    os::{
-        fd::OwnedFd,
-        unix::{net::UnixStream, process::CommandExt},
-    },
-    process::{Command, Stdio},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use peer::xend::{self, EnvelopeReader};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tracing::Instrument;
 use uuid::Uuid;
 
 pub use admit::MODE;
+pub use early::Early;
 pub use recover::{all as recover_all, is_over, recover};
 
 use self::{
     admit::{Admitted, Refused, admit},
-    orders::{Job, Order, Said},
+    orders::{Job, Said},
 };
 use crate::{
     audit::{Outcome, Record},
@@ -64,9 +63,6 @@ use crate::{
 
 /// The hidden subcommand that is a receiver.
 pub const RECEIVER_COMMAND: &str = "receive-xend";
-
-/// How long a receiver may take to begin.
-const BEGIN: Duration = Duration::from_secs(20);
 
 /// What the operator is told of an entry that is where it was to go.
 const ARRIVED: &str = "it came from a xend and was taken to disk, as --toolstack spool says";
@@ -198,11 +194,19 @@ async fn take_in(host: &Arc<Host>, conversation: Conversation, admitted: Admitte
     };
     let (spool, id) = (job.spool.clone(), job.id);
     let started = match conversation.into_blocking(host.limits().idle) {
-        Ok(stream) => blocking(move || start(stream, &job)).await,
+        Ok(stream) => blocking(move || line::start(stream, &job)).await,
         Err(error) => Err(error),
     };
+    let mut building = None;
     let said = match started {
-        Ok(line) => follow(line, &relocation).await,
+        Ok(line) => {
+            let early = (!admitted.stays).then_some(line::Early {
+                host,
+                config: &admitted.config,
+                spool: &spool,
+            });
+            line::follow(line, &relocation, early, &mut building).await
+        }
         // The connection has been dropped, and reset by that.
         Err(error) => {
             // Without an order the receiver keeps nothing; the directory made for it goes.
@@ -212,10 +216,21 @@ async fn take_in(host: &Arc<Host>, conversation: Conversation, admitted: Admitte
             )))
         }
     };
+    // Whatever has been built of a domain that is not to run here goes before it is written down that it does not.
+    if said != Some(Said::Kept)
+        && let Some(building) = building.take()
+        && let Err(error) = building.end(host, &admitted.entry, "it does not arrive").await
+    {
+        tracing::error!("{error}. The next start of relocd tries again");
+        return;
+    }
     let to_start = conclude(host, &relocation, admitted.entry, said, !admitted.stays).await;
-    drop(admitted.booked);
     if let Some(entry) = to_start {
-        start::start_here(host, entry).await;
+        let built = match building {
+            Some(building) => building.built(host).await,
+            None => None,
+        };
+        start::start_here(host, Some(admitted.booked), entry, built).await;
     }
 }
 
@@ -225,69 +240,6 @@ fn account(peer: &str, entry: &str, begun: Instant) -> Record {
     account.asked_by = Some(peer.to_owned());
     account.allowed_by = Some(entry.to_owned());
     account
-}
-
-/// Starts a receiver, and tells it what to do. Afterwards the connection is its alone.
-fn start(connection: TcpStream, job: &Job) -> io::Result<UnixStream> {
-    let (mut ours, theirs) = UnixStream::pair()?;
-    place::prepare(&job.spool)?;
-    fault::point(&["in", "receiver", "start"]);
-    // This very program, even if its file has been replaced since.
-    let mut child = Command::new("/proc/self/exe")
-        .arg(RECEIVER_COMMAND)
-        .stdin(Stdio::from(OwnedFd::from(connection)))
-        .stdout(Stdio::from(OwnedFd::from(theirs)))
-        .env_remove("NOTIFY_SOCKET")
-        .env_remove("WATCHDOG_USEC")
-        // A terminal's Ctrl-C is for the daemon.
-        .process_group(0)
-        .spawn()?;
-    // Its end is waited for, so that it leaves no zombie.
-    std::thread::spawn(move || child.wait());
-    fault::point(&["in", "receiver", "started"]);
-    ours.set_write_timeout(Some(BEGIN))?;
-    orders::say(&mut ours, job)?;
-    ours.set_nonblocking(true)?;
-    Ok(ours)
-}
-
-/// Lets the receiver go, and hears how it ends. `None`: it ended without a word.
-async fn follow(line: UnixStream, relocation: &Arc<Relocation>) -> Option<Said> {
-    let (read, mut write) = tokio::net::UnixStream::from_std(line).ok()?.into_split();
-    let mut lines = BufReader::new(read).lines();
-    let mut next = async move || {
-        let text = lines.next_line().await.ok()??;
-        serde_json::from_str::<Said>(&text).ok()
-    };
-    match tokio::time::timeout(BEGIN, next()).await {
-        Ok(Some(Said::Begun)) => {}
-        Ok(said) => return said,
-        Err(_) => return Some(Said::Refused("the receiving process does not begin".to_owned())),
-    }
-    fault::reached(&["in", "go", "send"]).await;
-    order(&mut write, &Order::Go).await;
-    fault::reached(&["in", "go", "sent"]).await;
-    let mut cancelled = false;
-    loop {
-        tokio::select! {
-            said = next() => match said {
-                Some(Said::Progress(bytes)) => lock(&relocation.progress).wire_bytes = bytes,
-                said => return said,
-            },
-            reason = relocation.cancel.cancelled(), if !cancelled => {
-                cancelled = true;
-                order(&mut write, &Order::Cancel(reason)).await;
-            }
-        }
-    }
-}
-
-async fn order(write: &mut tokio::net::unix::OwnedWriteHalf, order: &Order) {
-    let mut line = Vec::new();
-    // A receiver that has gone is heard of by its end.
-    if orders::say(&mut line, order).is_ok() {
-        let _ = write.write_all(&line).await;
-    }
 }
 
 /// Writes down how it ended, and lets others have its place. `start`: whether it is to be started here; the record, if that is to be done now.
@@ -326,8 +278,12 @@ async fn conclude(
     }
     fault::reached(&["in", "concluded", "before"]).await;
     let entry = write_end(host.journal.clone(), entry, state, detail).await;
+    relocation.is_on_disk();
+    if state == start::ARRIVED {
+        return Some(entry);
+    }
     relocation.end();
-    (state == start::ARRIVED).then_some(entry)
+    None
 }
 
 /// The last record, and the audit trail's. If it can't be written now it is later: the spool tells the same.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use peer::xend::ImageBytes;
-use toolstack::spool::{EntryState, INCOMING, Spool, SpoolError, SpoolWriter};
+use toolstack::spool::{EntryState, Growing, INCOMING, Spool, SpoolError, SpoolWriter};
 use uuid::Uuid;
 
 use super::orders::Said;
@@ -33,6 +33,14 @@ const LOOK: u64 = 8 << 20;
 /// The spool's.
 pub(super) fn take(spool: &Path, id: Uuid) -> Result<Spool, SpoolError> {
     Spool::open(&place(spool, id))
+}
+
+/// The image that a receiver has begun to write.
+///
+/// # Errors
+/// The spool's.
+pub(super) fn growing(spool: &Path, id: Uuid) -> Result<Growing, SpoolError> {
+    Growing::find(&place(spool, id), id)
 }
 
 /// An image has come to its end: it becomes an entry, and goes to the others. On disk when this returns.

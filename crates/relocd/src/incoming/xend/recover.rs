@@ -4,16 +4,23 @@ use std::{sync::Arc, time::Duration};
 
 use domain::HostFacts;
 use tokio::time::sleep;
+use toolstack::{Domain, DomainId, DomainState};
 use tracing::Instrument;
 use uuid::Uuid;
 
 use super::{
     admit::RECEIVING,
+    early::clear,
     place::{self, Found},
     start::{ARRIVED, start_here},
     write_end,
 };
-use crate::{blocking::blocking, host::Host, journal::Entry, relocations::Booked};
+use crate::{
+    blocking::{blocking, patiently},
+    host::Host,
+    journal::Entry,
+    relocations::Booked,
+};
 
 /// How often a receiver is looked after.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -29,13 +36,19 @@ pub fn recover(host: &Arc<Host>, entry: Entry, booked: Option<Booked>) {
         booked.relocation.stage("recovering");
     }
     let host = Arc::clone(host);
-    if entry.state == ARRIVED {
-        // Its start books it anew.
-        drop(booked);
-        tokio::spawn(async move { start_here(&host, entry).await }.in_current_span());
-        return;
-    }
     let carry_on = async move {
+        // What the daemon before had built of it while it arrived comes first: nothing else is made of the domain as long as that is there.
+        if let Err(error) = clear(&host, &entry).await {
+            tracing::error!("{error}: left alone until the next start");
+            return;
+        }
+        if entry.state == ARRIVED {
+            if let Some(booked) = &booked {
+                booked.relocation.is_on_disk();
+            }
+            start_here(&host, booked, entry, None).await;
+            return;
+        }
         match after_its_end(&host, &entry).await {
             Ok((state, detail)) => {
                 match &detail {
@@ -82,12 +95,26 @@ pub(super) async fn after_its_end(host: &Arc<Host>, entry: &Entry) -> Result<(&'
                 return Ok(("broken", Some(why)));
             }
             Ok(Found::Nothing) => {
+                // The journal may not have been told that it had arrived.
+                if let Some(number) = runs_here(host, entry).await? {
+                    tracing::info!(domid = number, "the domain runs here");
+                    return Ok(("running", None));
+                }
                 let why = "the receiver ended before the image was whole: the sender still has the domain".to_owned();
                 return Ok(("discarded", Some(why)));
             }
             Err(error) => return Err(error.to_string()),
         }
     }
+}
+
+/// The number of the domain, if it runs here.
+async fn runs_here(host: &Arc<Host>, entry: &Entry) -> Result<Option<DomainId>, String> {
+    let toolstack = Arc::clone(&host.toolstack);
+    let domains = patiently(move || toolstack.domains()).await;
+    let domains = domains.map_err(|error| error.to_string())?;
+    let runs = |domain: &&Domain| domain.uuid == entry.uuid && domain.state != DomainState::Arriving;
+    Ok(domains.iter().find(runs).map(|domain| domain.id))
 }
 
 /// Places that no record speaks of: whole images become entries all the same.

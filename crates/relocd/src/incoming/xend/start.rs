@@ -1,4 +1,5 @@
-//! A domain that a xend has sent, and given up, is started from its safety copy: as an operator would do it, and as often as it takes.
+//! A domain that a xend has sent, and given up, is started: as it was built while it arrived, or from its safety copy, as an operator would do it, and as often as
+//! it takes.
 
 use std::{
     sync::Arc,
@@ -6,15 +7,15 @@ use std::{
 };
 
 use peer::control::{Failure, Reply};
-use tokio::{sync::oneshot, time::sleep};
-use toolstack::spool::EntryState;
+use tokio::time::sleep;
+use toolstack::{Arrived, Domain, DomainState, spool::EntryState};
 
 use super::write_end;
 use crate::{
     blocking::blocking,
-    cancel::Cancel,
     host::Host,
     journal::Entry,
+    relocations::Booked,
     spooled::{self, Wanted},
 };
 
@@ -30,16 +31,28 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// Words of failures that may pass.
 const MAY_PASS: [&str; 4] = ["busy", "toolstack", "insufficient-memory", "relocating"];
 
-/// Starts it. Whatever goes wrong, it stays in the spool.
-pub async fn start_here(host: &Arc<Host>, mut entry: Entry) {
+/// Starts it. Whatever goes wrong, it stays in the spool. `booked`: its place in the books, which it has until it runs or is the spool's. `built`: what has been
+/// built of it while it arrived.
+pub async fn start_here(
+    host: &Arc<Host>,
+    mut booked: Option<Booked>,
+    mut entry: Entry,
+    mut built: Option<Box<dyn Arrived>>,
+) {
     let begun = Instant::now();
     loop {
         let wanted = Wanted {
             entry: entry.id.to_string(),
             yes_i_know: false,
         };
-        let (started, _) = oneshot::channel();
-        let failure = match spooled::restore(Arc::clone(host), wanted, Cancel::default(), started).await {
+        let started = match built.take() {
+            Some(arrived) => spooled::start(host, wanted, arrived).await,
+            None => {
+                host.early.make_room(entry.id);
+                spooled::restore(host, wanted, &mut booked).await
+            }
+        };
+        let failure = match started {
             Ok(reply) => {
                 if let Reply::Restored { domid, .. } = reply {
                     entry.domid = Some(domid);
@@ -50,18 +63,29 @@ pub async fn start_here(host: &Arc<Host>, mut entry: Entry) {
             }
             Err(failure) => failure,
         };
-        if failure.r#type == "stopping" {
+        if host.relocations.is_stopping() {
             // The record says that it is to be started: the next start of the daemon does.
             return;
         }
         let waits = is_kept(host, &entry).await;
         if waits && MAY_PASS.contains(&failure.r#type.as_str()) && begun.elapsed() < PATIENCE {
             tracing::warn!("the domain could not be started, and is tried again: {}", failure.value);
-            sleep(PAUSE).await;
+            tokio::select! {
+                () = sleep(PAUSE) => {}
+                () = stopping(booked.as_ref()) => return,
+            }
             continue;
         }
         give_up(host, entry, &failure, waits).await;
         return;
+    }
+}
+
+/// Waits until the daemon is told to end.
+async fn stopping(booked: Option<&Booked>) {
+    match booked {
+        Some(booked) => drop(booked.relocation.cancel.cancelled().await),
+        None => std::future::pending().await,
     }
 }
 
@@ -77,7 +101,8 @@ async fn is_kept(host: &Arc<Host>, entry: &Entry) -> bool {
 async fn give_up(host: &Arc<Host>, mut entry: Entry, failure: &Failure, waits: bool) {
     let toolstack = Arc::clone(&host.toolstack);
     let domains = blocking(move || toolstack.domains()).await.unwrap_or_default();
-    if let Some(domain) = domains.iter().find(|domain| domain.uuid == entry.uuid && !waits) {
+    let runs = |domain: &&Domain| domain.uuid == entry.uuid && domain.state != DomainState::Arriving;
+    if let Some(domain) = domains.iter().find(runs).filter(|_| !waits) {
         entry.domid = Some(domain.id);
         write_end(host.journal.clone(), entry, "running", None).await;
         return;

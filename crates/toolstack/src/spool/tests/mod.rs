@@ -28,7 +28,7 @@ fn incoming(config: &DomainConfig, purpose: Purpose) -> Incoming<'_> {
 }
 
 /// An image of four pages; page `n` is full of `n`.
-fn put(sink: &mut dyn ImageSink) -> Result<(), ImageError> {
+pub(super) fn put(sink: &mut dyn ImageSink) -> Result<(), ImageError> {
     sink.put(Item::Start(DomainHeader {
         version: 3,
         guest: DomainHeader::EMBEDDED,
