@@ -101,7 +101,10 @@ impl CommandError {
         let mut text = format!("Error: {}\n", escape(&failure.value));
         for (label, part) in [("State", &failure.domain_state), ("Next", &failure.next)] {
             if let Some(part) = part {
-                text.push_str(&format!("{label}: {}\n", escape(part)));
+                // Commands have lines of their own.
+                let mut lines = part.lines();
+                text.push_str(&format!("{label}: {}\n", escape(lines.next().unwrap_or_default())));
+                lines.for_each(|line| text.push_str(&format!("    {}\n", escape(line))));
             }
         }
         text

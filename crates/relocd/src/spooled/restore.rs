@@ -5,7 +5,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use domain::{DomainConfig, HostFacts, admission};
+use domain::{
+    DomainConfig, HostFacts,
+    admission::{self, Terms},
+};
 use image::{ImageError, ImageSource, Item, PAGE_SIZE};
 use peer::control::{Failure, Reply};
 use tokio::sync::oneshot;
@@ -140,7 +143,7 @@ async fn carry_out(
 /// Books the arrival, and checks what is checked of one from another host.
 async fn book(host: &Arc<Host>, id: Uuid, config: &DomainConfig, cancel: Cancel) -> Result<Booked, Failure> {
     let limits = host.limits();
-    let needed = config.most_memory_kib();
+    let needed = admission::needed_kib(config);
     let relocation = Relocation {
         cancel,
         reserved_kib: needed,
@@ -157,14 +160,21 @@ async fn book(host: &Arc<Host>, id: Uuid, config: &DomainConfig, cancel: Cancel)
     incoming::check_names(host, config, None)
         .await
         .map_err(refused("this host"))?;
+    let promised = host.promised_kib(id).await;
+    let promised = promised.map_err(|error| failure::toolstack(&error))?;
     let here = host.facts().await.map_err(|error| failure::toolstack(&error))?;
-    let reserved = host.relocations.reserved_kib().saturating_sub(needed);
     let there = HostFacts {
         toolstack: HostFacts::SPOOL.to_owned(),
         ..here.clone()
     };
-    admission::check(config, &there, &here, reserved)
+    let terms = Terms {
+        reserved_kib: promised,
+        force: false,
+    };
+    admission::check(config, &there, &here, terms)
         .map_err(|refusal| failure::simple(refusal.word(), refusal.to_string()))?;
+    let room = host.make_room(needed, promised, &here).await;
+    room.map_err(|error| failure::simple("insufficient-memory", error.to_string()))?;
     Ok(booked)
 }
 
