@@ -1,103 +1,61 @@
 //! Whether a domain can live on a host: asked at both ends before anything stops.
 
-use crate::{DomainConfig, GuestKind, HostFacts};
+mod refusal;
+mod tunnel;
 
-/// Why a host can't take a domain. The order is the order of the checks.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// The two hosts run their domains by different means.
-    #[error("toolstack: '{here}' at the source, '{there}' at the destination")]
-    Toolstack {
-        /// The source's.
-        here: String,
-        /// The destination's.
-        there: String,
-    },
-    /// Guest code of one host does not run on the other.
-    #[error("architecture: {here} at the source, {there} at the destination")]
-    Architecture {
-        /// The source's.
-        here: String,
-        /// The destination's.
-        there: String,
-    },
-    /// The hosts have no virtualization extension in common.
-    #[error("virtualization extension: {here} at the source, {there} at the destination")]
-    Virtualization {
-        /// The source's.
-        here: String,
-        /// The destination's.
-        there: String,
-    },
-    /// The destination's Xen does not run guests of this kind.
-    #[error("the destination runs no {kind} guests (it has: {there})")]
-    Kind {
-        /// What kind, in xl's word.
-        kind: &'static str,
-        /// What the destination has.
-        there: String,
-    },
-    /// The destination's Xen is older than the source's.
-    #[error(
-        "Xen {here} at the source, {there} at the destination: an older Xen does not understand all that a newer one writes"
-    )]
-    Older {
-        /// The source's version.
-        here: String,
-        /// The destination's.
-        there: String,
-    },
-    /// The source's Xen can't tell which pages a PV guest writes.
-    #[error(
-        "this host's Xen is built without shadow paging (virt_caps has no 'shadow'), and can't send a PV guest while it runs; without -l it can be sent, \
-         suspended"
-    )]
-    NoShadow,
-    /// The destination has not enough memory.
-    #[error("not enough memory at the destination: {needed_kib} KiB needed, {free_kib} KiB free")]
-    Memory {
-        /// KiB that the domain needs.
-        needed_kib: u64,
-        /// KiB that are free there, less what other arriving domains have reserved.
-        free_kib: u64,
-    },
-    /// A bridge of the domain's interfaces is missing at the destination.
-    #[error("bridge '{0}' does not exist at the destination")]
-    Bridge(String),
-    /// The bridge is there, but on another network.
-    #[error("bridge '{bridge}': the source has {here} on it, the destination {there}: not the same layer-2 network")]
-    Subnet {
-        /// The bridge's name.
-        bridge: String,
-        /// The source's subnets.
-        here: String,
-        /// The destination's.
-        there: String,
-    },
+pub use refusal::{Refusal, next_step};
+pub use tunnel::{Ends, tunnel};
+
+use crate::{DomainConfig, GuestKind, HostFacts, features};
+
+/// What an admission is told besides the two hosts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// KiB of the destination's memory that are promised to other arriving domains.
+    pub reserved_kib: u64,
+    /// An operator wants it tried in spite of what [can be forced](Refusal::can_be_forced).
+    pub force: bool,
 }
 
-impl Refusal {
-    /// The word in `(err (type WORD) ...)`.
-    pub fn word(&self) -> &'static str {
-        match self {
-            Refusal::Toolstack { .. } => "other-toolstack",
-            Refusal::Architecture { .. } => "other-architecture",
-            Refusal::Virtualization { .. } => "other-virtualization",
-            Refusal::Kind { .. } => "other-kind",
-            Refusal::Older { .. } => "older-xen",
-            Refusal::NoShadow => "no-shadow-paging",
-            Refusal::Memory { .. } => "insufficient-memory",
-            Refusal::Bridge(_) => "bridge-missing",
-            Refusal::Subnet { .. } => "other-subnet",
-        }
-    }
-}
-
-/// Checks whether `domain`, which runs at `here`, can run at `there`. `reserved_kib`: memory there that is promised to other arriving domains.
+/// Checks whether `domain`, which runs at `here`, can run at `there`. What stands against it and was forced is given back.
 ///
 /// # Errors
 /// The first reason why not.
-pub fn check(domain: &DomainConfig, here: &HostFacts, there: &HostFacts, reserved_kib: u64) -> Result<(), Refusal> {
+pub fn check(
+    domain: &DomainConfig,
+    here: &HostFacts,
+    there: &HostFacts,
+    terms: Terms,
+) -> Result<Vec<Refusal>, Refusal> {
+    let mut forced = Vec::new();
+    check_all(domain, here, there, terms.reserved_kib, &mut |refusal| {
+        if !(terms.force && refusal.can_be_forced()) {
+            return Err(refusal);
+        }
+        forced.push(refusal);
+        Ok(())
+    })?;
+    Ok(forced)
+}
+
+/// The words of refusals that were forced, for a record.
+pub fn words(forced: &[Refusal]) -> String {
+    if forced.is_empty() {
+        return "nothing".to_owned();
+    }
+    forced.iter().map(Refusal::word).collect::<Vec<_>>().join(" ")
+}
+
+/// What becomes of a refusal: it is the answer, or it is passed over.
+type Objection<'a> = dyn FnMut(Refusal) -> Result<(), Refusal> + 'a;
+
+fn check_all(
+    domain: &DomainConfig,
+    here: &HostFacts,
+    there: &HostFacts,
+    reserved_kib: u64,
+    object: &mut Objection<'_>,
+) -> Result<(), Refusal> {
     if there.toolstack == HostFacts::SPOOL {
         // Whatever runs it one day is another host's matter: only its disk counts, which it tells as memory.
         let memory_kib = domain.most_memory_kib();
@@ -115,17 +73,22 @@ pub fn check(domain: &DomainConfig, here: &HostFacts, there: &HostFacts, reserve
             check_virtualization(domain.kind, here, there)?;
         }
     } else {
-        check_hosts(domain, here, there)?;
+        check_hosts(domain, here, there, object)?;
     }
     check_memory(needed_kib(domain), there, reserved_kib)?;
     domain
         .bridges()
         .into_iter()
-        .try_for_each(|name| check_bridge(name, here, there))
+        .try_for_each(|name| check_bridge(name, here, there, object))
 }
 
 /// Whether guests of one host run on the other.
-fn check_hosts(domain: &DomainConfig, here: &HostFacts, there: &HostFacts) -> Result<(), Refusal> {
+fn check_hosts(
+    domain: &DomainConfig,
+    here: &HostFacts,
+    there: &HostFacts,
+    object: &mut Objection<'_>,
+) -> Result<(), Refusal> {
     if here.toolstack != there.toolstack {
         return Err(Refusal::Toolstack {
             here: here.toolstack.clone(),
@@ -140,12 +103,29 @@ fn check_hosts(domain: &DomainConfig, here: &HostFacts, there: &HostFacts) -> Re
     }
     check_virtualization(domain.kind, here, there)?;
     if there.toolstack == "xl" && xen_version(&there.version) < xen_version(&here.version) {
-        return Err(Refusal::Older {
+        object(Refusal::Older {
             here: here.version.clone(),
             there: there.version.clone(),
-        });
+        })?;
     }
-    Ok(())
+    let missing = missing_features(domain, here, there);
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        object(Refusal::Features(missing))
+    }
+}
+
+/// Features that the guest may have found at its start, if that was on `here`, and that are not there. A host that tells of none is not asked.
+fn missing_features(domain: &DomainConfig, here: &HostFacts, there: &HostFacts) -> Vec<String> {
+    if there.features.is_empty() {
+        return Vec::new();
+    }
+    here.features
+        .iter()
+        .filter(|name| !there.features.contains(name) && !features::is_hidden(domain, name))
+        .cloned()
+        .collect()
 }
 
 fn check_memory(needed_kib: u64, there: &HostFacts, reserved_kib: u64) -> Result<(), Refusal> {
@@ -188,12 +168,12 @@ pub fn check_live(domain: &DomainConfig, here: &HostFacts) -> Result<(), Refusal
 fn check_virtualization(kind: GuestKind, here: &HostFacts, there: &HostFacts) -> Result<(), Refusal> {
     let has = |host: &HostFacts, word: &str| host.virtualization.iter().any(|other| other == word);
     let other = || Refusal::Virtualization {
-        here: words(&here.virtualization),
-        there: words(&there.virtualization),
+        here: listed(&here.virtualization),
+        there: listed(&there.virtualization),
     };
     let lacks = |kind| Refusal::Kind {
         kind,
-        there: words(&there.virtualization),
+        there: listed(&there.virtualization),
     };
     if there.toolstack != "xl" {
         let common = here.virtualization.iter().any(|word| has(there, word));
@@ -221,7 +201,7 @@ fn xen_version(text: &str) -> (u32, u32) {
     (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default())
 }
 
-fn check_bridge(name: &str, here: &HostFacts, there: &HostFacts) -> Result<(), Refusal> {
+fn check_bridge(name: &str, here: &HostFacts, there: &HostFacts, object: &mut Objection<'_>) -> Result<(), Refusal> {
     let find = |host: &HostFacts| host.bridges.iter().find(|bridge| bridge.name == name).cloned();
     let Some(theirs) = find(there) else {
         return Err(Refusal::Bridge(name.to_owned()));
@@ -241,21 +221,21 @@ fn check_bridge(name: &str, here: &HostFacts, there: &HostFacts) -> Result<(), R
         return Ok(());
     }
     let list = |subnets: &[ipnet::IpNet]| {
-        words(
+        listed(
             &subnets
                 .iter()
                 .map(|subnet| subnet.trunc().to_string())
                 .collect::<Vec<_>>(),
         )
     };
-    Err(Refusal::Subnet {
+    object(Refusal::Subnet {
         bridge: name.to_owned(),
         here: list(&ours.subnets),
         there: list(&theirs.subnets),
     })
 }
 
-fn words(list: &[String]) -> String {
+fn listed(list: &[String]) -> String {
     if list.is_empty() {
         "none".to_owned()
     } else {

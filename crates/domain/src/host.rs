@@ -15,7 +15,7 @@ pub struct Bridge {
 }
 
 /// What a host offers and what it is: told to the peer before a relocation, so that both ends can refuse.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct HostFacts {
     /// The host's name.
@@ -32,10 +32,19 @@ pub struct HostFacts {
     pub virtualization: Vec<String>,
     /// Memory for a new domain, in KiB.
     pub free_memory_kib: u64,
+    /// KiB of that which domain 0 still has, and will give up for a domain that arrives.
+    #[serde(default)]
+    pub dom0_gives_kib: u64,
+    /// Memory of domain 0, in KiB, where that is a domain like others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dom0_memory_kib: Option<u64>,
     /// Memory of the host, in KiB.
     pub total_memory_kib: u64,
     /// Processors.
     pub processors: u32,
+    /// Features of its processors that guests use without asking: names of [`crate::features()`]. Empty: not known.
+    #[serde(default)]
+    pub features: Vec<String>,
     /// Bridges that a vif can be on.
     #[serde(default)]
     pub bridges: Vec<Bridge>,

@@ -21,6 +21,7 @@ pub(crate) fn facts(used_kib: u64, limit_kib: Option<u64>) -> HostFacts {
         total_memory_kib: meminfo("MemTotal:"),
         processors: std::thread::available_parallelism().map_or(1, |count| count.get() as u32),
         bridges: linux::bridges(),
+        ..HostFacts::default()
     }
 }
 

@@ -129,6 +129,9 @@ pub struct Migrate {
     /// Check only.
     #[serde(default)]
     pub dry_run: bool,
+    /// Try it in spite of what can be forced.
+    #[serde(default)]
+    pub force: bool,
     /// Milliseconds that the domain may stand still; absent = 300.
     #[serde(default)]
     pub max_downtime: Option<u64>,

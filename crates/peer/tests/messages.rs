@@ -54,10 +54,13 @@ fn host() -> impl Strategy<Value = HostFacts> {
                     toolstack,
                     version,
                     architecture,
-                    virtualization,
+                    virtualization: virtualization.clone(),
                     free_memory_kib: free,
                     total_memory_kib: total,
                     processors,
+                    dom0_gives_kib: free / 2,
+                    dom0_memory_kib: (total % 2 == 0).then_some(total),
+                    features: virtualization.clone(),
                     bridges,
                 }
             },
@@ -118,13 +121,16 @@ proptest! {
     }
 
     #[test]
-    fn a_relocate_comes_back(id in any::<u128>(), live in any::<bool>(), dry_run in any::<bool>(), config in tree(), host in host()) {
+    fn a_relocate_comes_back(
+        id in any::<u128>(), live in any::<bool>(), (dry_run, force) in any::<(bool, bool)>(), config in tree(), host in host()
+    ) {
         let secret = Secret::new();
         let relocate = Relocate {
             id: uuid::Uuid::from_u128(id),
             secret: Some(secret.clone()),
             mode: if live { ModeWord::Live } else { ModeWord::Offline },
             dry_run,
+            force,
             config: sxp::Raw(config),
             host,
         };
@@ -182,5 +188,30 @@ proptest! {
         for length in 0..line.len() - 1 {
             prop_assert!(values(&line[..length]).is_empty());
         }
+    }
+}
+
+/// Hosts of the first days: they send no `force` and no facts that came later, and pass over those that they get.
+#[test]
+fn fields_that_came_later_may_be_absent_and_are_passed_over() {
+    let relocate = |force| Relocate {
+        id: uuid::Uuid::nil(),
+        secret: None,
+        mode: ModeWord::Live,
+        dry_run: false,
+        force,
+        config: sxp::Raw(Sexp::List(Vec::new())),
+        host: HostFacts::default(),
+    };
+    let line = |force| String::from_utf8(relocate(force).to_line().unwrap()).unwrap();
+    assert!(!line(false).contains("force") && line(true).contains("(force yes)"));
+    let first = "(relocate (id 00000000-0000-0000-0000-000000000000) (mode live) (config ()) (host (name a) (toolstack xl) (version 4.17) \
+                 (architecture x86_64) (free-memory-kib 1) (total-memory-kib 2) (processors 1) (of-another-day (a b))) (of-another-day 1))\n";
+    match Request::parse(&value(first.as_bytes())).unwrap() {
+        Request::Relocate(read) => {
+            assert!(!read.force && read.host.features.is_empty());
+            assert_eq!((read.host.dom0_memory_kib, read.host.dom0_gives_kib), (None, 0));
+        }
+        other => panic!("{other:?}"),
     }
 }

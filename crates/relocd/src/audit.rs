@@ -62,6 +62,8 @@ pub struct Record {
     pub asked_by: Option<String>,
     /// The entry of `xend-relocation-hosts-allow` that let it in. At the destination only.
     pub allowed_by: Option<String>,
+    /// What was refused but for `--force`, in words; `nothing` if there was no need of it. Absent without `--force`.
+    pub forced: Option<String>,
     /// Who decided, if it was neither the order itself nor what the two hosts made out between them.
     pub decided_by: Option<String>,
     /// `live` or `offline`.
@@ -91,6 +93,7 @@ impl Record {
             peer: peer.to_owned(),
             asked_by: None,
             allowed_by: None,
+            forced: None,
             decided_by: None,
             mode: mode.to_owned(),
             bytes: None,
@@ -112,6 +115,7 @@ impl Record {
             peer: entry.peer.clone(),
             asked_by: entry.asked_by.clone(),
             allowed_by: entry.allowed_by.clone(),
+            forced: entry.forced.clone(),
             decided_by: entry.decided_by.clone(),
             mode: entry.mode.clone(),
             bytes: entry.bytes,
@@ -156,6 +160,7 @@ impl Record {
             peer = self.peer,
             asked_by = self.asked_by,
             allowed_by = self.allowed_by,
+            forced = self.forced,
             decided_by = self.decided_by,
             mode = self.mode,
             bytes = self.bytes,

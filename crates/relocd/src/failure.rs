@@ -1,5 +1,6 @@
 //! Failures as an operator sees them: what happened, what state the domain is in and where, what to do next.
 
+use domain::admission::{Ends, Refusal, next_step, tunnel};
 use peer::{control::Failure, native::message::Refused};
 use toolstack::{ToolstackError, spool::SpoolError};
 
@@ -65,7 +66,31 @@ pub fn refused(host: &str, refused: &Refused) -> Failure {
         "journal" => failure.next(format!(
             "make room in relocd's state directory on {host}, or see to its disk, and try again"
         )),
-        _ => failure,
+        word => match next_step(word, host) {
+            Some(next) => failure.next(next),
+            None => failure,
+        },
+    }
+}
+
+/// The source's own refusal: what it knows of the destination stands against it. `ends`: where the two hosts reach each other.
+pub fn not_there(domain: &str, refusal: &Refusal, ends: Ends<'_>) -> Failure {
+    let host = ends.destination;
+    let failure = simple(
+        refusal.word(),
+        format!("{host} can't take domain '{domain}': {refusal}"),
+    );
+    let next = match refusal {
+        Refusal::Subnet { bridge, .. } => Some(format!(
+            "join the two networks with these commands, once (UDP port 4789 has to pass between the hosts), and try again with --force; \
+             if they are one network already, --force is all that is needed\n{}",
+            tunnel(bridge, ends)
+        )),
+        _ => next_step(refusal.word(), host),
+    };
+    match next {
+        Some(next) => failure.next(next),
+        None => failure,
     }
 }
 

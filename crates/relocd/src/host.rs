@@ -20,6 +20,7 @@ use crate::{
     failure::{self, Tell},
     incoming::xend::Early,
     journal::Journal,
+    memory,
     relocations::{Relocations, lock},
 };
 
@@ -127,13 +128,14 @@ impl Host {
         }
     }
 
-    /// What this host offers, now.
+    /// What this host offers, now. Memory that domain 0 gives up for a domain that arrives is free.
     ///
     /// # Errors
     /// The toolstack's.
     pub async fn facts(&self) -> Result<HostFacts, ToolstackError> {
         let toolstack = Arc::clone(&self.toolstack);
-        blocking(move || toolstack.host()).await
+        let facts = blocking(move || toolstack.host()).await?;
+        Ok(memory::with_dom0(facts, &self.config()))
     }
 
     /// A copy that waits for the outcome of a departure, in the spool or in the toolstack. Gives a blocking call, to be asked again and again.

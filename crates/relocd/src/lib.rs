@@ -22,6 +22,7 @@ mod interfaces;
 mod journal;
 mod listeners;
 mod logging;
+mod memory;
 mod names;
 mod outgoing;
 mod port;

@@ -257,6 +257,17 @@ impl Relocations {
             .sum()
     }
 
+    /// KiB promised to arriving domains other than this relocation's, less what each of them has: told by its identity.
+    pub fn promised_kib(&self, but: Uuid, has: impl Fn(Uuid) -> u64) -> u64 {
+        let running = lock(&self.running);
+        let arriving = running.relocations.values().filter(|relocation| {
+            relocation.direction == Direction::In && relocation.id != but && relocation.is_in_the_way()
+        });
+        arriving
+            .map(|relocation| relocation.reserved().saturating_sub(has(relocation.uuid)))
+            .fold(0, u64::saturating_add)
+    }
+
     /// Bytes that images of other arriving domains of a mode have yet to write, where `needed` is told a domain's memory in KiB: each less what has come of it.
     pub fn unwritten_bytes(&self, mode: &str, but: Uuid, needed: impl Fn(u64) -> u64) -> u64 {
         let running = lock(&self.running);
@@ -326,5 +337,31 @@ mod tests {
         other.relocation.reserve(500);
         assert_eq!(other.relocation.reserved(), 1000);
         drop((native, leaves, more));
+    }
+
+    #[test]
+    fn what_an_arriving_domain_has_is_not_promised_any_more() {
+        let books = Arc::new(Relocations::default());
+        let begin = |name: &str, direction, reserved_kib| {
+            let config = DomainConfig::new(name, Uuid::new_v4(), 1024, GuestKind::Pv);
+            let relocation = Relocation {
+                reserved_kib,
+                ..Relocation::new(Uuid::new_v4(), direction, &config, "peer", "live")
+            };
+            books.begin(relocation, 10).unwrap()
+        };
+        let own = begin("own", Direction::In, 1000);
+        let half = begin("half", Direction::In, 1000);
+        let leaves = begin("leaves", Direction::Out, 0);
+        let promised = |kib| {
+            books.promised_kib(
+                own.relocation.id,
+                |uuid| if uuid == half.relocation.uuid { kib } else { 0 },
+            )
+        };
+        assert_eq!((promised(0), promised(400), promised(2000)), (1000, 600, 0));
+        half.relocation.end();
+        assert_eq!(promised(0), 0);
+        drop(leaves);
     }
 }

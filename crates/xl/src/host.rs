@@ -38,6 +38,8 @@ pub(crate) struct Host {
     /// What becomes a process of [`crate::transport`].
     pub(crate) helper: PathBuf,
     building: Mutex<()>,
+    /// Held while memory is taken from domain 0.
+    pub(crate) ballooning: Mutex<()>,
 }
 
 impl Host {
@@ -48,6 +50,7 @@ impl Host {
             directory,
             helper,
             building: Mutex::new(()),
+            ballooning: Mutex::new(()),
         })
     }
 
@@ -56,6 +59,7 @@ impl Host {
         let facts = info::parse(&String::from_utf8_lossy(&text)).map_err(ToolstackError::Failed)?;
         Ok(HostFacts {
             bridges: linux::bridges(),
+            dom0_memory_kib: self.dom0_kib()?,
             ..facts
         })
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::HostFacts;
+use domain::{CpuidRegister, HostFacts, features};
 
 /// What a host with Xen is.
 ///
@@ -53,7 +53,8 @@ pub(crate) fn parse(text: &str) -> Result<HostFacts, String> {
         free_memory_kib: mib("free_memory")?,
         total_memory_kib: mib("total_memory")?,
         processors: number("nr_cpus")?,
-        bridges: Vec::new(),
+        features: features(&xen.registers()).into_iter().map(str::to_owned).collect(),
+        ..HostFacts::default()
     })
 }
 
@@ -89,8 +90,8 @@ impl Xen<'_> {
             ("hvm", hvm),
             ("hap", says("hap")),
             ("shadow", says("shadow") || old),
-            ("vmx", hvm && self.feature(1, 4, 5)),
-            ("svm", hvm && self.feature(3, 6, 2)),
+            ("vmx", hvm && self.has(CpuidRegister::LEAF_1_ECX, 5)),
+            ("svm", hvm && self.has(CpuidRegister::EXTENDED_ECX, 2)),
         ];
         facts
             .into_iter()
@@ -99,11 +100,32 @@ impl Xen<'_> {
             .collect()
     }
 
-    /// A bit of `hw_caps`, which are words of CPUID. Since Xen 4.7 1.ecx is the second word and 0x80000001.ecx the fourth; before they were the fifth and
-    /// the seventh, as Linux had them.
-    fn feature(&self, word: usize, old_word: usize, bit: u32) -> bool {
-        let word = if self.version >= (4, 7) { word } else { old_word };
-        self.hardware.get(word).is_some_and(|value| value >> bit & 1 != 0)
+    /// `hw_caps`, which are words of CPUID: since Xen 4.7 as Xen has them, before as Linux had them.
+    fn registers(&self) -> Vec<(CpuidRegister, u32)> {
+        let now = [
+            (0, CpuidRegister::LEAF_1_EDX),
+            (1, CpuidRegister::LEAF_1_ECX),
+            (2, CpuidRegister::EXTENDED_EDX),
+            (3, CpuidRegister::EXTENDED_ECX),
+            (4, CpuidRegister::LEAF_D1_EAX),
+            (5, CpuidRegister::LEAF_7_EBX),
+            (6, CpuidRegister::LEAF_7_ECX),
+        ];
+        let before = [
+            (0, CpuidRegister::LEAF_1_EDX),
+            (1, CpuidRegister::EXTENDED_EDX),
+            (4, CpuidRegister::LEAF_1_ECX),
+            (6, CpuidRegister::EXTENDED_ECX),
+            (7, CpuidRegister::LEAF_7_EBX),
+        ];
+        let layout: &[_] = if self.version >= (4, 7) { &now } else { &before };
+        let word = |&(at, register): &(usize, CpuidRegister)| Some((register, *self.hardware.get(at)?));
+        layout.iter().filter_map(word).collect()
+    }
+
+    fn has(&self, register: CpuidRegister, bit: u32) -> bool {
+        let is = |&(other, value): &(CpuidRegister, u32)| other == register && value >> bit & 1 != 0;
+        self.registers().iter().any(is)
     }
 }
 
@@ -142,6 +164,28 @@ mod tests {
         );
         assert_eq!(facts.virtualization, ["pv", "hvm", "hap", "shadow", "svm"]);
         assert_eq!(facts.processors, 1);
+    }
+
+    #[test]
+    fn features_of_the_processor() {
+        let features = |text: &str| parse(text).unwrap().features;
+        assert_eq!(
+            features(SEEN).join(" "),
+            "fpu tsc msr pae cx8 pge cmov pat pse36 clflush mmx fxsr sse sse2 sse3 pclmul ssse3 cx16 sse41 \
+             sse42 popcnt aes syscall nx rdtscp lm lahf_lm lzcnt sse4a"
+        );
+        let newer = SEEN.replace("00000065:00000000:00000000:", "00000065:0000000f:00000020:");
+        let more: Vec<String> = features(&newer).into_iter().skip(features(SEEN).len()).collect();
+        assert_eq!(more, ["xsaveopt", "xsavec", "xgetbv1", "xsaves", "avx2"]);
+        let old = SEEN
+            .replace("xen_minor              : 17", "xen_minor              : 4")
+            .replace(
+                "82982203:28100800:00000065:00000000",
+                "28100800:00000000:00000000:82982203",
+            );
+        assert_eq!(features(&old).join(" ").matches("syscall").count(), 1);
+        assert!(!features(&old).contains(&"sse4a".to_owned()));
+        assert!(features(&SEEN.replace("hw_caps", "no_caps")).is_empty());
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! Facts from what Xen 4.17 prints and from the types of libxl (`libxl_types.idl`): a field that has its default is often absent.
 
 use domain::{
-    Action, DomainConfig, GuestKind, TSC_MODES, Vbd, Vif, check_bootloader, check_bootloader_argument, check_script,
+    Action, CPUID_REGISTERS, CpuidLeaf, DomainConfig, GuestKind, TSC_MODES, Vbd, Vif, check_bootloader,
+    check_bootloader_argument, check_script,
 };
 use serde_json::Value;
 use toolstack::DomainId;
@@ -67,6 +68,10 @@ pub(crate) fn config(value: &Value) -> Result<DomainConfig, String> {
     let index = |word: &str| TSC_MODES.iter().position(|mode| *mode == word);
     let tsc_mode = text(build, "tsc_mode").and_then(|word| index(&word));
     config.platform.tsc_mode = tsc_mode.and_then(|index| u8::try_from(index).ok());
+    // Since Xen 4.19 there may be registers of another kind beside them.
+    let policy = build.get("cpuid").map(|policy| policy.get("cpuid").unwrap_or(policy));
+    let leaves = policy.and_then(Value::as_array).into_iter().flatten();
+    config.cpuid = leaves.filter_map(cpuid).take(DomainConfig::MAX_DEVICES).collect();
     action(value, "on_poweroff", &mut config.on_poweroff);
     action(value, "on_reboot", &mut config.on_reboot);
     action(value, "on_crash", &mut config.on_crash);
@@ -130,6 +135,17 @@ fn number(value: &Value, key: &str) -> Option<u64> {
 
 fn list<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
     value.get(key).and_then(Value::as_array).into_iter().flatten()
+}
+
+/// A leaf of CPUID whose bits the configuration sets. What is no such leaf has no meaning here.
+fn cpuid(leaf: &Value) -> Option<CpuidLeaf> {
+    let small = |key: &str| number(leaf, key).and_then(|number| u32::try_from(number).ok());
+    let mask = |key: &str| text(leaf, key).filter(|mask| CpuidLeaf::is_mask(mask));
+    Some(CpuidLeaf {
+        leaf: small("leaf")?,
+        subleaf: small("subleaf"),
+        registers: CPUID_REGISTERS.map(mask),
+    })
 }
 
 /// libxl's word for what a domain does at its end. `soft-reset` and words of other versions have none here: the default stays.
@@ -261,6 +277,25 @@ mod tests {
                 ("xvdc:disk", Some("drbd:res"), "w"),
             ]
         );
+    }
+
+    #[test]
+    fn masks_of_cpuid() {
+        let (mask, mut value) = ("x".repeat(27) + "0xxxx", seen());
+        let leaf = serde_json::json!({ "leaf": 7, "subleaf": 0, "ebx": mask, "ecx": "wrong" });
+        for policy in [
+            serde_json::json!([leaf]),
+            serde_json::json!({ "cpuid": [leaf], "msr": [] }),
+        ] {
+            value["b_info"]["cpuid"] = policy;
+            let expected = CpuidLeaf {
+                leaf: 7,
+                subleaf: Some(0),
+                registers: [None, Some(mask.clone()), None, None],
+            };
+            assert_eq!(config(&value).unwrap().cpuid, [expected]);
+        }
+        assert!(config(&seen()).unwrap().cpuid.is_empty());
     }
 
     #[test]

@@ -26,6 +26,7 @@ mod arrive;
 mod console;
 mod decide;
 mod depart;
+mod dom0;
 mod host;
 mod info;
 mod json;

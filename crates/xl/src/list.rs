@@ -124,6 +124,12 @@ impl Row {
     }
 }
 
+/// Memory of domain 0 in such a list, in KiB.
+pub(crate) fn dom0_kib(text: &str) -> Option<u64> {
+    let row = text.lines().filter_map(Row::parse).find(|row| row.id == 0)?;
+    Some(row.memory_mib * 1024)
+}
+
 /// Reads the list, without domain 0.
 ///
 /// # Errors
@@ -179,6 +185,7 @@ mod tests {
         );
         let rows = parse(&text).unwrap();
         assert_eq!(rows.len(), 1);
+        assert_eq!((dom0_kib(&text), dom0_kib(HEAD)), (Some(128 * 1024), None));
         let domain = rows[0].domain();
         assert_eq!((domain.id, domain.name.as_str(), domain.vcpus), (16, "two words", 2));
         assert_eq!((domain.memory_kib, domain.state), (128 * 1024, DomainState::Blocked));

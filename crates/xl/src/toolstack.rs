@@ -160,6 +160,10 @@ impl Toolstack for Xl {
         }))
     }
 
+    fn take_from_dom0(&self, wanted_kib: u64, keep_kib: u64, limit: Duration) -> Result<()> {
+        self.host.take_from_dom0(wanted_kib, keep_kib, limit)
+    }
+
     fn create(&self, config: &DomainConfig) -> Result<DomainId> {
         let text = config
             .to_xl()

@@ -212,6 +212,9 @@ pub(crate) struct MigrateArgs {
     /// Check at both ends whether it could be moved, and move nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Try it although Xen is older there, processors lack features of this host's, or a bridge is on another subnet.
+    #[arg(long)]
+    pub(crate) force: bool,
     /// Milliseconds that the domain may stand still in a live relocation [default: 300].
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=86_400_000))]
     pub(crate) max_downtime: Option<u64>,
@@ -322,6 +325,9 @@ pub(crate) struct SpoolSendArgs {
     /// To an old xend host: leave out what the guest might miss and an xend can't take.
     #[arg(long, requires = "xend")]
     pub(crate) leave_out: bool,
+    /// Try it although a bridge is on another subnet there.
+    #[arg(long)]
+    pub(crate) force: bool,
     /// You have made sure that the domain runs nowhere; only needed if it may have run since it was kept.
     #[arg(long)]
     pub(crate) yes_i_know: bool,

@@ -99,10 +99,14 @@ impl CommandError {
     pub(crate) fn render(&self) -> String {
         let failure = self.failure();
         let mut text = format!("Error: {}\n", escape(&failure.value));
-        for (label, part) in [("State", &failure.domain_state), ("Next", &failure.next)] {
-            if let Some(part) = part {
-                text.push_str(&format!("{label}: {}\n", escape(part)));
-            }
+        if let Some(state) = &failure.domain_state {
+            text.push_str(&format!("State: {}\n", escape(state)));
+        }
+        if let Some(next) = &failure.next {
+            // Commands have lines of their own.
+            let mut lines = next.lines();
+            text.push_str(&format!("Next: {}\n", escape(lines.next().unwrap_or_default())));
+            lines.for_each(|line| text.push_str(&format!("    {}\n", escape(line))));
         }
         text
     }

@@ -123,6 +123,9 @@ pub(crate) fn info(info: &Info) -> String {
     line("virt_caps", &host.virtualization.join(" "));
     line("total_memory", &(host.total_memory_kib / 1024).to_string());
     line("free_memory", &(host.free_memory_kib / 1024).to_string());
+    if host.dom0_gives_kib > 0 {
+        line("free_memory_dom0", &(host.dom0_gives_kib / 1024).to_string());
+    }
     line("toolstack", &host.toolstack);
     line("toolstack_version", &host.version);
     for bridge in &host.bridges {

@@ -93,7 +93,7 @@ fn info_is_keys_and_values() {
         free_memory_kib: 2048,
         total_memory_kib: 4096,
         processors: 2,
-        bridges: Vec::new(),
+        ..HostFacts::default()
     };
     let text = info(&Info {
         host,

@@ -1,7 +1,7 @@
 use uuid::Uuid;
 
 use super::*;
-use crate::{GuestKind, Vif};
+use crate::{Bridge, CpuidLeaf, GuestKind, Vif};
 
 fn host(toolstack: &str, architecture: &str) -> HostFacts {
     HostFacts {
@@ -13,7 +13,7 @@ fn host(toolstack: &str, architecture: &str) -> HostFacts {
         free_memory_kib: 1000,
         total_memory_kib: 2000,
         processors: 1,
-        bridges: Vec::new(),
+        ..HostFacts::default()
     }
 }
 
@@ -27,7 +27,7 @@ fn xen(version: &str, words: &str) -> HostFacts {
         free_memory_kib: 1 << 20,
         total_memory_kib: 1 << 21,
         processors: 1,
-        bridges: Vec::new(),
+        ..HostFacts::default()
     }
 }
 
@@ -39,14 +39,18 @@ fn a_disk_takes_whatever_fits() {
         ..Vif::default()
     });
     let (xl, spool) = (xen("4.17.5", "pv"), host("spool", "any"));
-    assert_eq!(check(&domain, &xl, &spool, 0), Ok(()));
+    assert_eq!(check(&domain, &xl, &spool, Terms::default()), Ok(Vec::new()));
+    let reserved = Terms {
+        reserved_kib: 1,
+        ..Terms::default()
+    };
     let memory = Refusal::Memory {
         needed_kib: 1000,
         free_kib: 999,
     };
-    assert_eq!(check(&domain, &xl, &spool, 1), Err(memory));
+    assert_eq!(check(&domain, &xl, &spool, reserved), Err(memory));
     assert_eq!(
-        check(&domain, &spool, &xl, 0),
+        check(&domain, &spool, &xl, Terms::default()),
         Err(Refusal::Bridge("xenbr0".to_owned()))
     );
 }
@@ -61,18 +65,20 @@ fn what_comes_from_a_disk_goes_where_such_guests_run() {
         (GuestKind::Embedded, &embedded, &xl),
     ] {
         let domain = DomainConfig::new("web", Uuid::nil(), 1000, kind);
-        assert_eq!(check(&domain, &spool, fits, 0), Ok(()));
-        let refused = check(&domain, &spool, other, 0).unwrap_err();
+        assert_eq!(check(&domain, &spool, fits, Terms::default()), Ok(Vec::new()));
+        let refused = check(&domain, &spool, other, Terms::default()).unwrap_err();
         assert_eq!(refused.word(), "other-toolstack");
     }
     let domain = DomainConfig::new("web", Uuid::nil(), 1000, GuestKind::Embedded);
-    let refused = check(&domain, &host("xl", "a"), &host("embedded", "a"), 0).unwrap_err();
+    let refused = check(&domain, &host("xl", "a"), &host("embedded", "a"), Terms::default()).unwrap_err();
     assert_eq!(refused.word(), "other-toolstack");
 }
 
 fn refusal(kind: GuestKind, here: &HostFacts, there: &HostFacts) -> Option<&'static str> {
     let domain = DomainConfig::new("web", Uuid::nil(), 1024, kind);
-    check(&domain, here, there, 0).err().map(|refusal| refusal.word())
+    check(&domain, here, there, Terms::default())
+        .err()
+        .map(|refusal| refusal.word())
 }
 
 #[test]
@@ -135,4 +141,79 @@ fn xens_own_memory_counts() {
     let mut domain = DomainConfig::new("web", Uuid::nil(), 1024, GuestKind::Hvm);
     domain.shadow_memory_mib = Some(32);
     assert_eq!(needed_kib(&domain), 1024 + 1024 + 32 * 1024);
+}
+
+fn forced(domain: &DomainConfig, here: &HostFacts, there: &HostFacts) -> Result<Vec<&'static str>, &'static str> {
+    let terms = Terms {
+        force: true,
+        ..Terms::default()
+    };
+    match check(domain, here, there, terms) {
+        Ok(passed_over) => Ok(passed_over.iter().map(Refusal::word).collect()),
+        Err(refusal) => Err(refusal.word()),
+    }
+}
+
+#[test]
+fn features_that_the_guest_may_use() {
+    let with = |features: &[&str]| HostFacts {
+        features: features.iter().map(|name| (*name).to_owned()).collect(),
+        ..xen("4.17.5", "pv hvm svm")
+    };
+    let (more, less, unknown) = (with(&["sse", "avx", "aes"]), with(&["sse", "adx"]), with(&[]));
+    assert_eq!(refusal(GuestKind::Pv, &more, &less), Some("cpu-features"));
+    assert_eq!(refusal(GuestKind::Pvh, &with(&["sse"]), &more), None);
+    // One of the two is a relocd that does not tell.
+    assert_eq!(refusal(GuestKind::Pv, &more, &unknown), None);
+    assert_eq!(refusal(GuestKind::Pv, &unknown, &less), None);
+    let mut domain = DomainConfig::new("web", Uuid::nil(), 1024, GuestKind::Pv);
+    assert_eq!(
+        check(&domain, &more, &less, Terms::default()),
+        Err(Refusal::Features(vec!["avx".to_owned(), "aes".to_owned()]))
+    );
+    assert_eq!(forced(&domain, &more, &less), Ok(vec!["cpu-features"]));
+    // Bits 28 and 25 of 1.ecx.
+    let mask = "xxx0xx0xxxxxxxxxxxxxxxxxxxxxxxxx";
+    domain.cpuid.push(CpuidLeaf {
+        leaf: 1,
+        subleaf: None,
+        registers: [None, None, Some(mask.to_owned()), None],
+    });
+    assert_eq!(check(&domain, &more, &less, Terms::default()), Ok(Vec::new()));
+}
+
+#[test]
+fn only_what_may_go_well_can_be_forced() {
+    let on = |version, words, subnet: &str, features: &str| HostFacts {
+        bridges: vec![Bridge {
+            name: "xenbr0".to_owned(),
+            subnets: vec![subnet.parse().unwrap()],
+        }],
+        features: vec![features.to_owned()],
+        ..xen(version, words)
+    };
+    let here = on("4.20.1", "pv hvm svm", "192.0.2.1/24", "avx");
+    let there = on("4.17.5", "pv hvm svm", "198.51.100.1/24", "sse");
+    let mut domain = DomainConfig::new("web", Uuid::nil(), 1024, GuestKind::Pvh);
+    domain.vifs.push(Vif {
+        bridge: Some("xenbr0".to_owned()),
+        ..Vif::default()
+    });
+    assert_eq!(
+        forced(&domain, &here, &there),
+        Ok(vec!["older-xen", "cpu-features", "other-subnet"])
+    );
+    assert_eq!(forced(&domain, &here, &here), Ok(vec![]));
+    let vmx = on("4.17.5", "pv hvm vmx", "198.51.100.1/24", "sse");
+    assert_eq!(forced(&domain, &here, &vmx), Err("other-virtualization"));
+    let bare = HostFacts {
+        bridges: Vec::new(),
+        ..there.clone()
+    };
+    assert_eq!(forced(&domain, &here, &bare), Err("bridge-missing"));
+    let full = HostFacts {
+        free_memory_kib: 1000,
+        ..there
+    };
+    assert_eq!(forced(&domain, &here, &full), Err("insufficient-memory"));
 }

@@ -17,6 +17,9 @@ pub struct SpoolSend {
     /// Check only.
     #[serde(default)]
     pub dry_run: bool,
+    /// Try it in spite of what can be forced.
+    #[serde(default)]
+    pub force: bool,
     /// It can't have run since it was kept.
     #[serde(default)]
     pub yes_i_know: bool,

@@ -114,6 +114,10 @@ pub struct Relocate {
     /// Only check; nothing will be sent.
     #[serde(default)]
     pub dry_run: bool,
+    /// The source's operator wants it tried in spite of what can be forced ([`domain::admission::Terms::force`]). Absent without that, as from sources of the
+    /// first days; destinations of those days pass over it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub force: bool,
     /// The domain's configuration, `(domain ...)` as [`domain::DomainConfig`] prints it.
     pub config: sxp::Raw,
     /// What the source is.

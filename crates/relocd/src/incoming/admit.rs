@@ -2,11 +2,16 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use domain::{DomainConfig, admission};
-use peer::native::message::{Refused, Relocate, plain_text};
-use toolstack::{DEPARTING_PREFIX, DomainId};
+use domain::{
+    DomainConfig, HostFacts,
+    admission::{self, Terms},
+};
+use peer::native::message::{Refused, Relocate};
 
-use super::Incoming;
+use super::{
+    Incoming,
+    checks::{check_disks, check_names, refused},
+};
 use crate::{
     blocking::blocking,
     host::Host,
@@ -28,17 +33,12 @@ pub struct Ready {
 /// How an admission ends.
 pub enum Admitted {
     /// It would be taken; nothing has been kept.
-    DryRun,
+    DryRun {
+        /// [`Record::forced`](crate::audit::Record::forced).
+        forced: Option<String>,
+    },
     /// It is taken.
     Ready(Box<Ready>),
-}
-
-fn refused(word: &str, text: impl Into<String>) -> Refused {
-    Refused {
-        word: word.to_owned(),
-        // Of the peer's words some are in it: its names, its facts.
-        text: plain_text(&text.into()),
-    }
 }
 
 /// The configuration of the domain that is to arrive.
@@ -46,10 +46,8 @@ fn refused(word: &str, text: impl Into<String>) -> Refused {
 /// # Errors
 /// [`Refused`].
 pub fn config(request: &Relocate) -> Result<DomainConfig, Refused> {
-    let config = DomainConfig::from_sxp(&request.config.0).map_err(|error| refused("config", error.to_string()))?;
-    config
-        .check_programs()
-        .map_err(|foreign| refused("config", foreign.to_string()))?;
+    let config = DomainConfig::from_sxp(&request.config.0).map_err(|error| refused("config", error))?;
+    config.check_programs().map_err(|foreign| refused("config", foreign))?;
     Ok(config)
 }
 
@@ -68,7 +66,7 @@ pub async fn admit(
     let known = host
         .journal
         .find(request.id, Direction::In)
-        .map_err(|error| refused("journal", error.to_string()))?;
+        .map_err(|error| refused("journal", error))?;
     if known.is_some() {
         return Err(refused(
             "known",
@@ -106,10 +104,11 @@ pub async fn admit(
         .filter(|_| is_this_host(peer))
         .and_then(|relocation| relocation.domid);
     check_names(host, &config, own).await?;
-    let here = host
-        .facts()
+    let promised = host
+        .promised_kib(request.id)
         .await
-        .map_err(|error| refused("toolstack", error.to_string()))?;
+        .map_err(|error| refused("toolstack", error))?;
+    let here = host.facts().await.map_err(|error| refused("toolstack", error))?;
     let reserved = host.relocations.reserved_kib().saturating_sub(needed);
     if let Some(most) = limits.max_arriving_kib
         && reserved.saturating_add(needed) > most
@@ -117,15 +116,31 @@ pub async fn admit(
         let text = format!("arriving domains may have {most} KiB, {reserved} KiB are reserved, {needed} KiB needed");
         return Err(refused("busy", text));
     }
-    admission::check(&config, &request.host, &here, reserved)
-        .map_err(|refusal| refused(refusal.word(), refusal.to_string()))?;
-    if request.dry_run {
-        return Ok(Admitted::DryRun);
+    let terms = Terms {
+        reserved_kib: promised,
+        force: request.force,
+    };
+    let forced =
+        admission::check(&config, &request.host, &here, terms).map_err(|refusal| refused(refusal.word(), &refusal))?;
+    for refusal in &forced {
+        tracing::warn!(kind = refusal.word(), "--force at the source: {refusal}");
     }
+    if here.toolstack != HostFacts::SPOOL {
+        check_disks(&config, limits.handshake).await?;
+    }
+    let forced = request.force.then(|| admission::words(&forced));
+    if request.dry_run {
+        return Ok(Admitted::DryRun { forced });
+    }
+    host.make_room(needed, promised, &here)
+        .await
+        .map_err(|error| refused("insufficient-memory", error))?;
+    entry.forced.clone_from(&forced);
+    incoming.amend(|entry| entry.forced = forced);
     let journal = host.journal.clone();
     blocking(move || journal.begin(&mut entry))
         .await
-        .map_err(|error| refused("journal", error.to_string()))?;
+        .map_err(|error| refused("journal", error))?;
     Ok(Admitted::Ready(Box::new(Ready {
         booked,
         incoming,
@@ -140,37 +155,4 @@ fn is_this_host(peer: &str) -> bool {
     };
     let address = peer.ip().to_canonical();
     address.is_loopback() || interfaces::addresses().any(|(_, ours)| ours == address)
-}
-
-/// Name and identity must be free; the domain itself, `own`, does not count when it relocates to the host that it is on.
-///
-/// # Errors
-/// [`Refused`].
-pub async fn check_names(host: &Arc<Host>, config: &DomainConfig, own: Option<DomainId>) -> Result<(), Refused> {
-    if config.name.parse::<u32>().is_ok() || config.name == "Domain-0" || config.name.starts_with(DEPARTING_PREFIX) {
-        let text = format!(
-            "a domain can't have the name '{}' here: it would be taken for something else",
-            config.name
-        );
-        return Err(refused("config", text));
-    }
-    let toolstack = Arc::clone(&host.toolstack);
-    let domains = blocking(move || toolstack.domains())
-        .await
-        .map_err(|error| refused("toolstack", error.to_string()))?;
-    for domain in domains.iter().filter(|domain| Some(domain.id) != own) {
-        if domain.name == config.name {
-            return Err(refused(
-                "name-taken",
-                format!("domain name '{}' is taken here by domain {}", config.name, domain.id),
-            ));
-        }
-        if domain.uuid == config.uuid {
-            return Err(refused(
-                "uuid-taken",
-                format!("uuid {} is taken here by domain {}", config.uuid, domain.id),
-            ));
-        }
-    }
-    Ok(())
 }

@@ -1,6 +1,7 @@
 //! A domain arrives: the destination's side of a relocation.
 
 mod admit;
+mod checks;
 mod handoff;
 mod outcome;
 pub mod xend;
@@ -21,7 +22,8 @@ use tokio::time::sleep;
 use toolstack::{Arrival, ToolstackError};
 use tracing::Instrument;
 
-pub use admit::{Admitted, admit, check_names};
+pub use admit::{Admitted, admit};
+pub use checks::check_names;
 pub use handoff::{Incoming, Say};
 pub use outcome::{Whereabouts, look, outcome};
 
@@ -68,7 +70,8 @@ async fn answer(host: &Arc<Host>, mut conversation: Conversation, request: Reloc
             account.since(begun).over(Outcome::Refused);
             conversation.last_word(&line(&Reply::Err(refused)), LAST_WORD).await;
         }
-        Ok(Admitted::DryRun) => {
+        Ok(Admitted::DryRun { forced }) => {
+            account.forced = forced;
             tracing::info!(allowed_by = entry, "a dry run: would be let in");
             account.since(begun).over(Outcome::DryRun);
             let _ = conversation.send(&line(&Reply::Admitted), limit).await;

@@ -70,6 +70,9 @@ pub struct Entry {
     /// The entry of the allow list that let it in (destination).
     #[serde(default)]
     pub allowed_by: Option<String>,
+    /// What was refused but for an operator's `--force`: [`crate::audit::Record::forced`].
+    #[serde(default)]
+    pub forced: Option<String>,
     /// Who decided, if it was not what the two hosts made out between them: an operator, a restart.
     #[serde(default)]
     pub decided_by: Option<String>,
@@ -105,6 +108,7 @@ impl Entry {
             xend: None,
             asked_by: None,
             allowed_by: None,
+            forced: None,
             decided_by: None,
             bytes: None,
             pages: None,

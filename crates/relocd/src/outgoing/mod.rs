@@ -163,6 +163,7 @@ impl Outgoing {
         );
         entry.secret = Some(self.secret.clone());
         entry.asked_by = self.asked_by.clone();
+        entry.forced = lock(&self.account).0.forced.clone();
         entry.xend = self.xend.as_ref().map(|xend| xend.version.clone());
         let journal = self.host.journal.clone();
         let written = blocking(move || journal.begin(&mut entry).map(|()| entry)).await;
@@ -184,7 +185,11 @@ impl Outgoing {
 
     /// Up to where the image may follow, or what a dry run has come to.
     async fn prepare(&mut self, request: Relocate) -> Result<Prepared, Failure> {
-        let address = match negotiate::negotiate(&self.host, &self.order, request, &self.config).await? {
+        let (negotiated, forced) = negotiate::negotiate(&self.host, &self.order, request, &self.config).await?;
+        if self.order.force && !matches!(negotiated, Negotiated::Xend(_)) {
+            lock(&self.account).0.forced = Some(admission::words(&forced));
+        }
+        let address = match negotiated {
             Negotiated::Admitted(host) => {
                 return Ok(Prepared::Admitted(Reply::Admitted {
                     host: host.name,
@@ -224,6 +229,7 @@ impl Outgoing {
             secret: Some(self.secret.clone()),
             mode: self.word,
             dry_run: self.order.dry_run,
+            force: self.order.force,
             config: sxp::Raw(self.config.to_sxp()),
             host,
         })

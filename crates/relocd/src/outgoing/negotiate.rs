@@ -2,7 +2,10 @@
 
 use std::{io, net::SocketAddr, time::Duration};
 
-use domain::{DomainConfig, HostFacts, admission};
+use domain::{
+    DomainConfig, HostFacts,
+    admission::{self, Ends, Refusal, Terms},
+};
 use peer::{
     control::{Failure, Migrate},
     handoff::source::Event,
@@ -47,7 +50,8 @@ enum Greeted {
     Xend,
 }
 
-/// Finds the destination, asks whether it takes the domain, and checks at this end whether the domain can live there.
+/// Finds the destination, asks whether it takes the domain, and checks at this end whether the domain can live there. What was refused but for `--force` is given
+/// back as well.
 ///
 /// # Errors
 /// [`Failure`]; the domain has not been touched.
@@ -56,29 +60,40 @@ pub async fn negotiate(
     order: &Migrate,
     request: Relocate,
     config: &DomainConfig,
-) -> Result<Negotiated, Failure> {
+) -> Result<(Negotiated, Vec<Refusal>), Failure> {
     let limits = host.limits();
     let port = order.port.unwrap_or(limits.port);
     let (stream, address) = connect(&order.host, port, limits.handshake).await?;
+    let local = stream.local_addr().map_err(|error| failure::internal(&error))?;
     let mut conversation = Conversation::new(stream, sxp::Limits::default());
     let there = match greet(&mut conversation, &order.host, limits.handshake).await? {
         Greeted::Relocd(there) => *there,
-        Greeted::Xend => return Ok(Negotiated::Xend(address)),
+        Greeted::Xend => return Ok((Negotiated::Xend(address), Vec::new())),
     };
     // Both copies stand side by side for a while if the destination is this host; its own answer counts that.
-    admission::check(config, &request.host, &there, 0).map_err(|refusal| {
-        failure::simple(
-            refusal.word(),
-            format!("{} can't take domain '{}': {refusal}", order.host, config.name),
-        )
+    let terms = Terms {
+        reserved_kib: 0,
+        force: order.force,
+    };
+    let forced = admission::check(config, &request.host, &there, terms).map_err(|refusal| {
+        let ends = Ends {
+            source: &request.host.name,
+            source_address: local.ip(),
+            destination: &order.host,
+            destination_address: address.ip(),
+        };
+        failure::not_there(&config.name, &refusal, ends)
     })?;
+    for refusal in &forced {
+        tracing::warn!(kind = refusal.word(), "--force: {refusal}");
+    }
     let line = request.to_line().map_err(|error| failure::internal(&error))?;
     fault::reached(&["out", "relocate", "send"]).await;
     let asked = conversation.send(&line, limits.handshake).await;
     fault::reached(&["out", "relocate", "sent"]).await;
     asked.map_err(|error| lost(&order.host, &error))?;
     // The destination may look names up and sync its journal first.
-    match reply(&mut conversation, &order.host, limits.handshake + limits.handshake).await? {
+    let negotiated = match reply(&mut conversation, &order.host, limits.handshake + limits.handshake).await? {
         Reply::Ready => {
             fault::reached(&["out", "ready", "received"]).await;
             Ok(Negotiated::Ready(Box::new(Ready {
@@ -90,7 +105,8 @@ pub async fn negotiate(
         Reply::Admitted if order.dry_run => Ok(Negotiated::Admitted(Box::new(there))),
         Reply::Err(refused) => Err(failure::refused(&order.host, &refused)),
         other => Err(strange(&order.host, &format!("{other:?}"))),
-    }
+    };
+    Ok((negotiated?, forced))
 }
 
 async fn connect(name: &str, port: u16, limit: Duration) -> Result<(TcpStream, SocketAddr), Failure> {

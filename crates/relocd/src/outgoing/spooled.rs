@@ -62,6 +62,7 @@ pub async fn send_spooled(
         ssl: false,
         node: None,
         dry_run: order.dry_run,
+        force: order.force,
         max_downtime: None,
         bandwidth: None,
         on_no_convergence: None,

@@ -5,7 +5,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use domain::{DomainConfig, HostFacts, admission};
+use domain::{
+    DomainConfig, HostFacts,
+    admission::{self, Terms},
+};
 use image::{ImageError, ImageSource, Item, PAGE_SIZE};
 use peer::control::{Failure, Reply};
 use tokio::sync::oneshot;
@@ -176,7 +179,7 @@ fn book(
     booked: &mut Option<Booked>,
     cancel: Cancel,
 ) -> Result<Arc<Relocation>, Failure> {
-    let needed = config.most_memory_kib();
+    let needed = admission::needed_kib(config);
     if let Some(booked) = booked {
         if host.relocations.is_stopping() {
             return Err(failure::conflict(&Conflict::Stopping));
@@ -205,14 +208,21 @@ async fn check(host: &Arc<Host>, relocation: &Relocation, config: &DomainConfig)
     incoming::check_names(host, config, None)
         .await
         .map_err(refused("this host"))?;
+    let promised = host.promised_kib(relocation.id).await;
+    let promised = promised.map_err(|error| failure::toolstack(&error))?;
     let here = host.facts().await.map_err(|error| failure::toolstack(&error))?;
-    let reserved = host.relocations.reserved_kib().saturating_sub(relocation.reserved());
     let there = HostFacts {
         toolstack: HostFacts::SPOOL.to_owned(),
         ..here.clone()
     };
-    admission::check(config, &there, &here, reserved)
-        .map_err(|refusal| failure::simple(refusal.word(), refusal.to_string()))
+    let terms = Terms {
+        reserved_kib: promised,
+        force: false,
+    };
+    admission::check(config, &there, &here, terms)
+        .map_err(|refusal| failure::simple(refusal.word(), refusal.to_string()))?;
+    let room = host.make_room(relocation.reserved(), promised, &here).await;
+    room.map_err(|error| failure::simple("insufficient-memory", error.to_string()))
 }
 
 struct Done {

@@ -50,7 +50,7 @@ impl Toolstack for SpoolToolstack {
             free_memory_kib: Spool::memory_in(self.spool.room_before_arrivals()?) / 1024,
             total_memory_kib: self.spool.size()? / 1024,
             processors: 0,
-            bridges: Vec::new(),
+            ..HostFacts::default()
         })
     }
 

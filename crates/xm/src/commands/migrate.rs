@@ -107,6 +107,7 @@ fn request(args: MigrateArgs) -> Request {
         ssl: args.ssl,
         node: args.node,
         dry_run: args.dry_run,
+        force: args.force,
         max_downtime: args.max_downtime,
         bandwidth: args.bandwidth,
         on_no_convergence: args.on_no_convergence.map(Into::into),

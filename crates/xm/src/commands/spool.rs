@@ -72,6 +72,7 @@ fn send(control: &Path, args: SpoolSendArgs) -> Answer {
         host: args.host,
         port: args.port,
         dry_run: args.dry_run,
+        force: args.force,
         yes_i_know: args.yes_i_know,
         xend: args.xend,
         leave_out: args.leave_out,

@@ -1,12 +1,14 @@
 //! Whether a domain that a xend sends is taken: told from its configuration alone, before a byte of its image is read.
 
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
-use domain::{Backing, DomainConfig, GuestKind, HostFacts, Unmapped, admission};
+use domain::{DomainConfig, GuestKind, HostFacts, Unmapped, admission};
+pub use peer::native::message::Refused;
 use sexp::Sexp;
-use toolstack::{DEPARTING_PREFIX, spool::Spool};
+use toolstack::spool::Spool;
 use uuid::Uuid;
 
+use super::super::checks::{check_disks, check_name, check_names, refused};
 use crate::{
     blocking::blocking,
     host::Host,
@@ -41,22 +43,6 @@ pub struct Admitted {
     pub stays: bool,
 }
 
-/// Why not: a word for the log, and the reason.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused {
-    /// For programs.
-    pub word: &'static str,
-    /// For people, at both ends.
-    pub text: String,
-}
-
-fn refused(word: &'static str, text: impl std::fmt::Display) -> Refused {
-    Refused {
-        word,
-        text: text.to_string(),
-    }
-}
-
 /// Understands a xend's configuration, and says what of it is lost.
 ///
 /// # Errors
@@ -84,9 +70,8 @@ pub async fn admit(host: &Arc<Host>, value: &Sexp, peer: &str, allowed_by: &str)
             format!("a PCI device that can't be understood: {device}"),
         ));
     }
-    let facts = host.facts().await.map_err(|error| refused("toolstack", error))?;
-    let stays = facts.toolstack == HostFacts::SPOOL;
     let id = Uuid::new_v4();
+    let stays = host.toolstack.name() == HostFacts::SPOOL;
     // With what Xen itself needs for it, where it is to run.
     let needed = if stays {
         config.most_memory_kib()
@@ -109,17 +94,25 @@ pub async fn admit(host: &Arc<Host>, value: &Sexp, peer: &str, allowed_by: &str)
         let text = format!("arriving domains may have {most} KiB, {reserved} KiB are reserved, {needed} KiB needed");
         return Err(refused("busy", text));
     }
+    let promised = host.promised_kib(id).await;
+    let promised = promised.map_err(|error| refused("toolstack", error))?;
+    let facts = host.facts().await.map_err(|error| refused("toolstack", error))?;
     if !stays {
-        check_host(&config, &facts, reserved, |path| path.exists())?;
+        check_host(&config, &facts, promised)?;
+        check_disks(&config, limits.handshake).await?;
         check_start(&config)?;
     }
-    check_names(host, &config).await?;
+    check_names(host, &config, None).await?;
     let spool = host.spool.clone();
     // The spool knows of what this daemon writes itself: not of what other receivers have yet to write.
     let unwritten = host.relocations.unwritten_bytes(MODE, id, |memory_kib| {
         Spool::needed(&DomainConfig::new("", Uuid::nil(), memory_kib, GuestKind::Pv))
     });
     check_spool(&spool, &config, unwritten, stays).await?;
+    if !stays {
+        let room = host.make_room(needed, promised, &facts).await;
+        room.map_err(|error| refused("insufficient-memory", error))?;
+    }
     let mut entry = Entry::new(id, Direction::In, &config.name, config.uuid, peer, MODE, RECEIVING);
     entry.asked_by = Some(peer.to_owned());
     entry.allowed_by = Some(allowed_by.to_owned());
@@ -158,23 +151,11 @@ fn check_config(config: &DomainConfig) -> Result<(), Refused> {
         .check_runnable()
         .map_err(|cannot| refused(cannot.word(), cannot))?;
     config.check_programs().map_err(|foreign| refused("config", foreign))?;
-    if config.name.parse::<u32>().is_ok() || config.name == "Domain-0" || config.name.starts_with(DEPARTING_PREFIX) {
-        let text = format!(
-            "a domain can't have the name '{}' here: it would be taken for something else",
-            config.name
-        );
-        return Err(refused("config", text));
-    }
-    Ok(())
+    check_name(&config.name)
 }
 
 /// What this host lacks.
-fn check_host(
-    config: &DomainConfig,
-    facts: &HostFacts,
-    reserved_kib: u64,
-    exists: impl Fn(&Path) -> bool,
-) -> Result<(), Refused> {
+fn check_host(config: &DomainConfig, facts: &HostFacts, reserved_kib: u64) -> Result<(), Refused> {
     if facts.architecture != "x86_64" {
         let text = format!(
             "this host can't run Xen guests: its toolstack is {}, for {} ({} can be told to take them to disk: relocd --toolstack spool)",
@@ -200,7 +181,7 @@ fn check_host(
             ));
         }
     }
-    check_disks(config, exists)
+    Ok(())
 }
 
 /// What its start from the safety copy would stumble over, when its sender has given up its own.
@@ -210,43 +191,6 @@ fn check_start(config: &DomainConfig) -> Result<(), Refused> {
         return Err(refused("config", text));
     }
     config.to_xl().map(drop).map_err(|error| refused("config", error))
-}
-
-/// All disks can be provided here, and what is behind them is there. What scripts make (`drbd:`, `iscsi:`) can't be looked at.
-fn check_disks(config: &DomainConfig, exists: impl Fn(&Path) -> bool) -> Result<(), Refused> {
-    for vbd in &config.vbds {
-        let disk = vbd
-            .disk()
-            .map_err(|error| refused("config", format!("disk '{}': {error}", vbd.device)))?;
-        if let Backing::Path { path, .. } = disk.backing
-            && !exists(Path::new(&path))
-        {
-            let text = format!("disk '{}': '{path}' does not exist at the destination", disk.vdev);
-            return Err(refused("disk-missing", text));
-        }
-    }
-    Ok(())
-}
-
-/// Name and identity must be free.
-async fn check_names(host: &Arc<Host>, config: &DomainConfig) -> Result<(), Refused> {
-    let toolstack = Arc::clone(&host.toolstack);
-    let domains = blocking(move || toolstack.domains())
-        .await
-        .map_err(|error| refused("toolstack", error))?;
-    for domain in &domains {
-        if domain.name == config.name {
-            let text = format!("domain name '{}' is taken here by domain {}", config.name, domain.id);
-            return Err(refused("name-taken", text));
-        }
-        if domain.uuid == config.uuid {
-            return Err(refused(
-                "uuid-taken",
-                format!("uuid {} is taken here by domain {}", config.uuid, domain.id),
-            ));
-        }
-    }
-    Ok(())
 }
 
 /// Room for the copy, and if it is to stay, no other of that name.
@@ -276,7 +220,7 @@ async fn check_spool(spool: &Spool, config: &DomainConfig, unwritten: u64, stays
 
 #[cfg(test)]
 mod tests {
-    use domain::{Bridge, Vbd, Vif};
+    use domain::{Bridge, Vif};
 
     use super::*;
 
@@ -286,20 +230,6 @@ mod tests {
                 bridge: Some("xenbr0".to_owned()),
                 ..Vif::default()
             }],
-            vbds: [
-                "phy:/dev/vg0/web",
-                "phy:vg0/data",
-                "tap:aio:/srv/a.img",
-                "drbd:res",
-                "file:/srv/b.img",
-            ]
-            .map(|backing| Vbd {
-                device: "xvda:disk".to_owned(),
-                mode: "w".to_owned(),
-                backing: Some(backing.to_owned()),
-                ..Vbd::default()
-            })
-            .into(),
             ..DomainConfig::new("web", Uuid::nil(), 65536, GuestKind::Pv)
         }
     }
@@ -318,16 +248,17 @@ mod tests {
                 name: "xenbr0".to_owned(),
                 subnets: Vec::new(),
             }],
+            ..HostFacts::default()
         }
     }
 
-    fn word(result: Result<(), Refused>) -> &'static str {
-        result.map_or_else(|refused| refused.word, |()| "taken")
+    fn word(result: Result<(), Refused>) -> String {
+        result.map_or_else(|refused| refused.word, |()| "taken".to_owned())
     }
 
     #[test]
     fn what_the_host_lacks_is_told_from_the_configuration() {
-        let check = |facts: &HostFacts, reserved| word(check_host(&guest(), facts, reserved, |_| true));
+        let check = |facts: &HostFacts, reserved| word(check_host(&guest(), facts, reserved));
         assert_eq!(check(&facts(), 0), "taken");
         assert_eq!(check(&facts(), 50_000), "insufficient-memory");
         let arm = HostFacts {
@@ -345,20 +276,6 @@ mod tests {
             ..facts()
         };
         assert_eq!(check(&bare, 0), "bridge-missing");
-    }
-
-    #[test]
-    fn every_disk_that_can_be_looked_at_has_to_be_there() {
-        for path in ["/dev/vg0/web", "/dev/vg0/data", "/srv/a.img", "/srv/b.img"] {
-            let missing = check_host(&guest(), &facts(), 0, |other| other != Path::new(path)).unwrap_err();
-            assert_eq!(missing.word, "disk-missing");
-            assert!(missing.text.contains(path), "{}", missing.text);
-        }
-        assert_eq!(
-            word(check_host(&guest(), &facts(), 0, |path| path.starts_with("/dev")
-                || path.starts_with("/srv"))),
-            "taken"
-        );
     }
 
     #[test]

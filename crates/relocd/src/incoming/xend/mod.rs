@@ -121,7 +121,7 @@ pub async fn receive(
                     account.domain = known.name;
                     account.uuid = Some(known.uuid);
                 }
-                account.refused(word, &text);
+                account.refused(&word, &text);
                 conversation.refuse(&xend::refusal(&text)).await;
             }
             Ok(admitted) => {

@@ -1,0 +1,159 @@
+//! What is looked at before a domain of Xen's is let in, with a stand-in for `xl` (`support/xl`): refused before anything stops, with what to do about it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+#[path = "admission/dom0.rs"]
+mod dom0;
+#[path = "admission/tunnel.rs"]
+mod tunnel;
+
+use std::fs;
+
+use support::{Host, field};
+
+const ALLOW: &str = "(xend-relocation-hosts-allow '127.0.0.0/8')";
+
+fn xen(extra: &str) -> Host {
+    let mut host = Host::prepare(&format!("{ALLOW} {extra}")).on_xen();
+    host.run();
+    host
+}
+
+/// A host of Xen's with a domain of 2 MiB, and these lines in its file.
+fn source(kind: &str, more: &str) -> Host {
+    let host = xen("");
+    let file = host.path("domain.cfg");
+    let text = format!("name = 'web'\ntype = '{kind}'\nmemory = 2\nkernel = '/boot/guest'\n{more}\n");
+    fs::write(&file, text).unwrap();
+    host.ok(&["create", file.to_str().unwrap()]);
+    fs::remove_file(host.path("state/events")).unwrap();
+    host
+}
+
+fn set(host: &Host, name: &str, value: &str) {
+    fs::write(host.path("state").join(name), value).unwrap();
+}
+
+/// What has happened to a host's domains since the last look.
+fn events(host: &Host) -> Vec<String> {
+    let text = fs::read_to_string(host.path("state/events")).unwrap_or_default();
+    let _ = fs::remove_file(host.path("state/events"));
+    text.lines().map(str::to_owned).collect()
+}
+
+/// Refused, with these words, and nothing has happened at either end.
+fn refused(a: &Host, b: &Host, options: &[&str], words: &[&str]) {
+    let said = a.migrate_fails(b, options);
+    for word in words.iter().chain(&["was not touched", "Next: "]) {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+    assert!(a.runs());
+    assert_eq!((events(a), events(b)), (vec![], vec![]), "{said}");
+}
+
+fn forced(host: &Host) -> Option<String> {
+    field(host.audit().last().unwrap(), "forced")
+}
+
+#[test]
+fn an_older_xen_takes_it_only_by_force() {
+    let (a, b) = (source("pvh", ""), xen(""));
+    set(&b, "minor", "16");
+    for options in [&["-l"][..], &[], &["--dry-run"]] {
+        refused(
+            &a,
+            &b,
+            options,
+            &["Xen 4.17.5 at the source, 4.16.5 at the destination", "--force"],
+        );
+        assert_eq!(forced(&a), None);
+    }
+    assert!(
+        a.ok(&[
+            "migrate",
+            "--dry-run",
+            "--force",
+            "-p",
+            &b.port.to_string(),
+            "web",
+            &b.address
+        ])
+        .contains("can be moved")
+    );
+    for host in [&a, &b] {
+        assert_eq!(forced(host).as_deref(), Some("older-xen"));
+    }
+    // It is tried, and the older Xen can't: the domain runs on.
+    set(
+        &b,
+        "fault-restore",
+        "exit xc: error: Unable to restore HVM context (22 = Invalid argument): Internal error",
+    );
+    let said = a.migrate_fails(&b, &["-l", "--force"]);
+    assert!(
+        said.contains("Unable to restore HVM context") && said.contains("runs on here as before"),
+        "{said}"
+    );
+    set(&b, "fault-restore", "");
+    a.migrates(&b, &["-l", "--force"]);
+    assert!(a.is_empty() && b.runs());
+    for host in [&a, &b] {
+        assert_eq!(forced(host).as_deref(), Some("older-xen"));
+        assert!(!host.logged("--force").is_empty());
+    }
+    // There is no need of it on the way back.
+    b.migrates(&a, &["--force"]);
+    assert_eq!(
+        (forced(&a).as_deref(), forced(&b).as_deref()),
+        (Some("nothing"), Some("nothing"))
+    );
+}
+
+/// As the stand-in has it, but for avx2 in leaf 7 and sse4a in leaf 0x80000001.
+const OTHER_PROCESSOR: &str = "078bf3fd:82982203:28100800:00000025:00000000:00000020:00000000:00000000";
+
+#[test]
+fn a_processor_that_lacks_features() {
+    let (a, b) = (source("pv", ""), xen(""));
+    set(&b, "hw_caps", OTHER_PROCESSOR);
+    refused(
+        &a,
+        &b,
+        &[],
+        &["the source has and the destination lacks: sse4a;", "cpuid", "--force"],
+    );
+    a.migrates(&b, &["--force"]);
+    assert_eq!(forced(&b).as_deref(), Some("cpu-features"));
+    assert!(!events(&a).is_empty() && !events(&b).is_empty());
+    // avx2 is new for it here.
+    refused(&b, &a, &[], &["avx2"]);
+    // A guest that was started without them can go.
+    let mask = |bit: usize| format!("{}0{}", "x".repeat(31 - bit), "x".repeat(bit));
+    let a = source("pv", &format!("cpuid = [ '0x80000001:ecx={}' ]", mask(6)));
+    b.ok(&["destroy", "web"]);
+    a.migrates(&b, &[]);
+    assert_eq!(forced(&b), None);
+}
+
+#[test]
+fn a_disk_that_is_missing_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let image = directory.path().join("web.img");
+    let disks = format!("disk = [ 'file:{},xvda,w', 'drbd:web,xvdb,w' ]", image.display());
+    let (a, b) = (source("pv", &disks), xen(""));
+    let missing = format!("disk 'xvda': '{}' does not exist at the destination", image.display());
+    // Force does not make a disk.
+    for options in [&["-l"][..], &[], &["--force"]] {
+        refused(&a, &b, options, &[&missing, "disks are not copied"]);
+    }
+    fs::write(&image, "").unwrap();
+    a.migrates(&b, &[]);
+    assert!(b.runs());
+}
+
+#[test]
+fn names_that_are_taken_there() {
+    let (a, b) = (source("pv", ""), source("pv", ""));
+    refused(&a, &b, &["--force"], &["domain name 'web' is taken here by domain 1"]);
+}
