@@ -2,7 +2,7 @@
 //!
 //! The names are those of Xen's own tools. What a hypervisor emulates or never shows to a guest is not among them.
 
-use crate::DomainConfig;
+use crate::{DomainConfig, GuestKind};
 
 /// A register of CPUID in which features stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +68,11 @@ const FEATURES: [(CpuidRegister, Bits); 7] = [
     ]),
 ];
 
+/// What Xen shows to PVH and HVM guests only.
+const NOT_OF_PV: [&str; 9] = [
+    "pse36", "pcid", "pg1g", "xsaves", "smep", "invpcid", "smap", "umip", "pku",
+];
+
 /// The features of a processor, of the registers of CPUID that are known of it.
 pub fn features(registers: &[(CpuidRegister, u32)]) -> Vec<&'static str> {
     let of = |(register, value): &(CpuidRegister, u32)| {
@@ -81,8 +86,11 @@ pub fn features(registers: &[(CpuidRegister, u32)]) -> Vec<&'static str> {
     registers.iter().flat_map(of).collect()
 }
 
-/// Whether a domain's configuration takes a feature away from its guest (`cpuid`).
+/// Whether a domain's guest does not see a feature: guests of its kind never do, or its configuration takes it away (`cpuid`).
 pub(crate) fn is_hidden(domain: &DomainConfig, name: &str) -> bool {
+    if domain.kind == GuestKind::Pv && NOT_OF_PV.contains(&name) {
+        return true;
+    }
     let find = |(register, bits): &(CpuidRegister, Bits)| {
         let (bit, _) = bits.iter().find(|(_, other)| *other == name)?;
         Some((*register, *bit))
@@ -104,7 +112,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::{CpuidLeaf, GuestKind};
+    use crate::CpuidLeaf;
 
     #[test]
     fn bits_have_names() {
@@ -128,7 +136,15 @@ mod tests {
     #[test]
     fn what_a_configuration_takes_away() {
         let mut domain = DomainConfig::new("web", Uuid::nil(), 1024, GuestKind::Pv);
-        assert!(!is_hidden(&domain, "avx"));
+        assert!(!is_hidden(&domain, "avx") && is_hidden(&domain, "smep"));
+        domain.kind = GuestKind::Pvh;
+        assert!(!is_hidden(&domain, "smep"));
+        let known = |name: &&str| {
+            FEATURES
+                .iter()
+                .any(|(_, bits)| bits.iter().any(|(_, other)| other == name))
+        };
+        assert!(NOT_OF_PV.iter().all(known));
         let mask = |bit: usize, letter: &str| {
             let mut mask = "x".repeat(32);
             mask.replace_range(31 - bit..32 - bit, letter);

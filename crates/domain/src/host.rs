@@ -35,9 +35,6 @@ pub struct HostFacts {
     /// KiB of that which domain 0 still has, and will give up for a domain that arrives.
     #[serde(default)]
     pub dom0_gives_kib: u64,
-    /// Memory of domain 0, in KiB, where that is a domain like others.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub dom0_memory_kib: Option<u64>,
     /// Memory of the host, in KiB.
     pub total_memory_kib: u64,
     /// Processors.

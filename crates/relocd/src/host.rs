@@ -134,8 +134,8 @@ impl Host {
     /// The toolstack's.
     pub async fn facts(&self) -> Result<HostFacts, ToolstackError> {
         let toolstack = Arc::clone(&self.toolstack);
-        let facts = blocking(move || toolstack.host()).await?;
-        Ok(memory::with_dom0(facts, &self.config()))
+        let config = self.config();
+        blocking(move || memory::facts(&*toolstack, &config)).await
     }
 
     /// A copy that waits for the outcome of a departure, in the spool or in the toolstack. Gives a blocking call, to be asked again and again.

@@ -125,8 +125,13 @@ pub trait Toolstack: Send + Sync {
     /// A domain that `arrive` completed and that has not run, found again after the daemon was restarted.
     fn find_arrived(&self, uuid: Uuid, relocation: Uuid) -> Result<Option<Box<dyn Arrived>>>;
 
+    /// Memory of domain 0 now, in KiB; `None` where there is no such domain.
+    fn dom0_memory_kib(&self) -> Result<Option<u64>> {
+        Ok(None)
+    }
+
     /// Makes so many KiB of the host's memory free by taking it from domain 0, which keeps `keep_kib` at least; waits until it is there, for `limit` at most.
-    /// Only where [`HostFacts::dom0_memory_kib`] is told.
+    /// Only where [`Toolstack::dom0_memory_kib`] is known.
     fn take_from_dom0(&self, _wanted_kib: u64, _keep_kib: u64, _limit: Duration) -> Result<()> {
         Err(ToolstackError::Unsupported {
             toolstack: self.name(),

@@ -59,7 +59,6 @@ impl Host {
         let facts = info::parse(&String::from_utf8_lossy(&text)).map_err(ToolstackError::Failed)?;
         Ok(HostFacts {
             bridges: linux::bridges(),
-            dom0_memory_kib: self.dom0_kib()?,
             ..facts
         })
     }

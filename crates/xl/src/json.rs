@@ -184,7 +184,11 @@ fn vbd(disk: &Value) -> Option<Vbd> {
     let device = text(disk, "vdev")?;
     let path = text(disk, "pdev_path").filter(|path| !path.is_empty());
     let backing = path.map(|path| match (text(disk, "script"), text(disk, "format").as_deref()) {
-        (Some(script), _) => format!("{}:{path}", script.trim_start_matches("block-")),
+        // It may stand there with its directory.
+        (Some(script), _) => {
+            let name = script.rsplit_once('/').map_or(script.as_str(), |(_, name)| name);
+            format!("{}:{path}", name.trim_start_matches("block-"))
+        }
         (None, Some(format @ ("qcow" | "qcow2" | "vhd"))) => format!("tap:{format}:{path}"),
         (None, _) if path.starts_with("/dev/") || text(disk, "backend").as_deref() == Some("phy") => {
             format!("phy:{path}")
@@ -196,6 +200,7 @@ fn vbd(disk: &Value) -> Option<Vbd> {
         device: format!("{device}:{kind}"),
         backing,
         mode: if is("readwrite") { "w" } else { "r" }.to_owned(),
+        backend: text(disk, "backend_domname"),
         ..Vbd::default()
     })
 }
@@ -253,7 +258,8 @@ mod tests {
                  { "pdev_path": "/images/a.qcow2", "vdev": "xvdb", "backend": "qdisk", "format": "qcow2", "readwrite": 1, "is_cdrom": 0 },
                  { "pdev_path": "/images/b.iso", "vdev": "hdc", "format": "raw", "is_cdrom": 1, "readwrite": 0 },
                  { "vdev": "hdd", "format": "empty", "is_cdrom": 1 },
-                 { "pdev_path": "res", "vdev": "xvdc", "script": "block-drbd", "readwrite": 1 } ]"#,
+                 { "pdev_path": "res", "vdev": "xvdc", "script": "block-drbd", "readwrite": 1 },
+                 { "pdev_path": "res", "vdev": "xvdd", "script": "/etc/xen/scripts/block-iscsi", "readwrite": 1 } ]"#,
         )
         .unwrap();
         let config = config(&value).unwrap();
@@ -275,6 +281,7 @@ mod tests {
                 ("hdc:cdrom", Some("file:/images/b.iso"), "r"),
                 ("hdd:cdrom", None, "r"),
                 ("xvdc:disk", Some("drbd:res"), "w"),
+                ("xvdd:disk", Some("iscsi:res"), "w"),
             ]
         );
     }

@@ -160,6 +160,10 @@ impl Toolstack for Xl {
         }))
     }
 
+    fn dom0_memory_kib(&self) -> Result<Option<u64>> {
+        self.host.dom0_kib()
+    }
+
     fn take_from_dom0(&self, wanted_kib: u64, keep_kib: u64, limit: Duration) -> Result<()> {
         self.host.take_from_dom0(wanted_kib, keep_kib, limit)
     }

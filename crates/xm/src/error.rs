@@ -134,6 +134,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn commands_have_lines_of_their_own() {
+        let error = CommandError::Failed(Failure {
+            r#type: "other-subnet".to_owned(),
+            value: "what\nit is".to_owned(),
+            domain_state: None,
+            next: Some("run these\non a: ip link\x1b\non b: true".to_owned()),
+        });
+        assert_eq!(
+            error.render(),
+            "Error: what\\x0ait is\nNext: run these\n    on a: ip link\\x1b\n    on b: true\n"
+        );
+    }
+
+    #[test]
     fn a_socket_that_is_not_ours() {
         let source = io::Error::from_raw_os_error(Errno::EACCES as i32);
         let error = CommandError::Connect {

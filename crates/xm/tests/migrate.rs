@@ -38,6 +38,7 @@ fn progress_then_success() {
         "100Mbit",
         "--on-no-convergence",
         "throttle",
+        "--force",
         "web",
         "10.0.0.2",
     ];
@@ -54,6 +55,7 @@ fn progress_then_success() {
         "(live yes)",
         "(node 1)",
         "(ssl yes)",
+        "(force yes)",
         "(max-downtime 50)",
         "(bandwidth 12500000)",
         "(on-no-convergence throttle)",

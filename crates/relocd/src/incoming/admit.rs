@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use domain::{
-    DomainConfig, HostFacts,
+    DomainConfig,
     admission::{self, Terms},
 };
 use peer::native::message::{Refused, Relocate};
@@ -125,7 +125,8 @@ pub async fn admit(
     for refusal in &forced {
         tracing::warn!(kind = refusal.word(), "--force at the source: {refusal}");
     }
-    if here.toolstack != HostFacts::SPOOL {
+    // Software machines have no disks, and what goes to disk itself finds them where it will run.
+    if here.toolstack == "xl" {
         check_disks(&config, limits.handshake).await?;
     }
     let forced = request.force.then(|| admission::words(&forced));

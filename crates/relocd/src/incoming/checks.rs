@@ -57,10 +57,11 @@ pub async fn check_names(host: &Arc<Host>, config: &DomainConfig, own: Option<Do
     Ok(())
 }
 
-/// All disks can be provided here, and what is behind them is there. What scripts make (`drbd:`, `iscsi:`) can't be looked at. `limit`: storage may hang.
+/// What is behind a domain's disks is there. What other domains serve, what scripts make (`drbd:`, `iscsi:`) and what QEMU reaches over a network (`rbd:...`) can't be looked at. `limit`:
+/// storage may hang.
 ///
 /// # Errors
-/// [`Refused`]: `config`, `disk-missing`.
+/// [`Refused`]: `disk-missing`.
 pub async fn check_disks(config: &DomainConfig, limit: Duration) -> Result<(), Refused> {
     if config.vbds.is_empty() {
         return Ok(());
@@ -79,10 +80,14 @@ pub async fn check_disks(config: &DomainConfig, limit: Duration) -> Result<(), R
 
 fn check(config: &DomainConfig, exists: impl Fn(&Path) -> bool) -> Result<(), Refused> {
     for vbd in &config.vbds {
-        let disk = vbd
-            .disk()
-            .map_err(|error| refused("config", format!("disk '{}': {error}", vbd.device)))?;
+        // Where another domain than domain 0 serves it, its path is that domain's.
+        if !matches!(vbd.backend.as_deref(), None | Some("0" | "Domain-0")) {
+            continue;
+        }
+        // What is no disk in xend's words is the toolstack's business.
+        let Ok(disk) = vbd.disk() else { continue };
         if let Backing::Path { path, .. } = disk.backing
+            && Path::new(&path).is_absolute()
             && !exists(Path::new(&path))
         {
             let text = format!("disk '{}': '{path}' does not exist at the destination", disk.vdev);
@@ -114,9 +119,15 @@ mod tests {
             "tap:aio:/srv/a.img",
             "drbd:res",
             "file:/srv/b.img",
+            "file:rbd:pool/web",
+            "no uname",
         ]
         .map(disk)
         .into();
+        guest.vbds.push(Vbd {
+            backend: Some("storage".to_owned()),
+            ..disk("phy:/elsewhere")
+        });
         guest.vbds.push(Vbd {
             device: "hdc:cdrom".to_owned(),
             mode: "r".to_owned(),

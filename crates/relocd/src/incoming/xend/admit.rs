@@ -99,8 +99,8 @@ pub async fn admit(host: &Arc<Host>, value: &Sexp, peer: &str, allowed_by: &str)
     let facts = host.facts().await.map_err(|error| refused("toolstack", error))?;
     if !stays {
         check_host(&config, &facts, promised)?;
-        check_disks(&config, limits.handshake).await?;
         check_start(&config)?;
+        check_disks(&config, limits.handshake).await?;
     }
     check_names(host, &config, None).await?;
     let spool = host.spool.clone();
