@@ -7,6 +7,7 @@ use sexp::Sexp;
 use toolstack::{DEPARTING_PREFIX, spool::Spool};
 use uuid::Uuid;
 
+use super::passage;
 use crate::{
     blocking::blocking,
     host::Host,
@@ -39,6 +40,8 @@ pub struct Admitted {
     pub pv32: bool,
     /// Whether it stays there.
     pub stays: bool,
+    /// Whether its image only passes through.
+    pub passes: bool,
 }
 
 /// Why not: a word for the log, and the reason.
@@ -114,13 +117,21 @@ pub async fn admit(host: &Arc<Host>, value: &Sexp, peer: &str, allowed_by: &str)
         check_start(&config)?;
     }
     check_names(host, &config).await?;
+    let passes = !stays && passage::is_wanted(&host.config(), &config);
     let spool = host.spool.clone();
     // The spool knows of what this daemon writes itself: not of what other receivers have yet to write.
     let unwritten = host.relocations.unwritten_bytes(MODE, id, |memory_kib| {
         Spool::needed(&DomainConfig::new("", Uuid::nil(), memory_kib, GuestKind::Pv))
     });
-    check_spool(&spool, &config, unwritten, stays).await?;
-    let mut entry = Entry::new(id, Direction::In, &config.name, config.uuid, peer, MODE, RECEIVING);
+    check_spool(&spool, &config, unwritten, stays, passes).await?;
+    if passes {
+        tracing::warn!(
+            "no safety copy is kept (relocd-safety-copy no): if the domain can't be started here after its last byte it is lost"
+        );
+        booked.relocation.is_on_disk();
+    }
+    let state = if passes { passage::PASSING } else { RECEIVING };
+    let mut entry = Entry::new(id, Direction::In, &config.name, config.uuid, peer, MODE, state);
     entry.asked_by = Some(peer.to_owned());
     entry.allowed_by = Some(allowed_by.to_owned());
     let journal = host.journal.clone();
@@ -135,6 +146,7 @@ pub async fn admit(host: &Arc<Host>, value: &Sexp, peer: &str, allowed_by: &str)
         spool,
         pv32: stays || facts.virtualization.iter().any(|word| word == "pv32"),
         stays,
+        passes,
     })
 }
 
@@ -250,7 +262,13 @@ async fn check_names(host: &Arc<Host>, config: &DomainConfig) -> Result<(), Refu
 }
 
 /// Room for the copy, and if it is to stay, no other of that name.
-async fn check_spool(spool: &Spool, config: &DomainConfig, unwritten: u64, stays: bool) -> Result<(), Refused> {
+async fn check_spool(
+    spool: &Spool,
+    config: &DomainConfig,
+    unwritten: u64,
+    stays: bool,
+    passes: bool,
+) -> Result<(), Refused> {
     let (spool, config) = (spool.clone(), config.clone());
     blocking(move || {
         let (entries, _) = spool.list().map_err(|error| refused("spool", error))?;
@@ -261,12 +279,14 @@ async fn check_spool(spool: &Spool, config: &DomainConfig, unwritten: u64, stays
             let text = format!("domain '{}' is in the spool here already, as {}", same.name, same.id);
             return Err(refused("name-taken", text));
         }
-        let needed = Spool::needed(&config);
+        let (needed, what) = match passes {
+            true => (Spool::PASSAGE, "to let its image pass"),
+            false => (Spool::needed(&config), "for a safety copy"),
+        };
         let room = spool.room().map_err(|error| refused("spool", error))?;
         let free = room.saturating_sub(unwritten);
         if needed > free {
-            let text =
-                format!("not enough room for a safety copy at the destination: {needed} bytes needed, {free} free");
+            let text = format!("not enough room {what} at the destination: {needed} bytes needed, {free} free");
             return Err(refused("spool-full", text));
         }
         Ok(())
