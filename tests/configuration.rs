@@ -93,7 +93,7 @@ fn a_reload_does_not_touch_what_runs() {
 }
 
 #[test]
-fn what_has_no_effect_is_said() {
+fn what_can_lose_a_domain_is_said() {
     let mut host = Host::prepare("(relocd-safety-copy no)");
     let check = |host: &Host| {
         let config = host.path("xend-config.sxp");
@@ -102,12 +102,12 @@ fn what_has_no_effect_is_said() {
     };
     let (code, said) = check(&host);
     assert!(
-        code == Some(0) && said.contains("warning: relocd-safety-copy no has no effect in this version"),
+        code == Some(0) && said.contains("warning: relocd-safety-copy no: a domain from an xend that can't be started here after its last byte is lost"),
         "{said}"
     );
     host.run();
     assert_eq!(
-        host.logged("relocd-safety-copy no has no effect").len(),
+        host.logged("relocd-safety-copy no: a domain from an xend").len(),
         1,
         "{}",
         host.log()

@@ -14,6 +14,8 @@ mod early;
 mod images;
 #[path = "xend/killed.rs"]
 mod killed;
+#[path = "xend/passage.rs"]
+mod passage;
 #[path = "xend/refused.rs"]
 mod refused;
 #[path = "xend/started.rs"]

@@ -207,6 +207,69 @@ fn at_every_boundary_of_a_restore_that_fails_in_the_middle() {
     }
 }
 
+/// Without a safety copy: where the daemon dies, what the sender concludes, and what the next daemon makes of it.
+#[test]
+fn at_every_boundary_of_a_domain_that_comes_without_a_copy() {
+    let bytes = full_image().bytes();
+    for (point, expected, state, runs) in [
+        ("in.go.send", Domain::Runs, "discarded", 0),
+        ("in.early.begin", Domain::Runs, "discarded", 0),
+        ("in.concluded.before", Domain::Destroyed, "kept", 0),
+        ("journal.in.starting.write", Domain::Destroyed, "kept", 0),
+        ("journal.in.starting.synced", Domain::Destroyed, "running", 1),
+        ("in.passed.starting", Domain::Destroyed, "running", 1),
+        ("in.passed.runs", Domain::Destroyed, "running", 1),
+        ("journal.in.running.write", Domain::Destroyed, "running", 1),
+        ("journal.in.running.synced", Domain::Destroyed, "running", 1),
+        ("in.frame@3", Domain::Runs, "discarded", 0),
+        ("receiver.whole.after", Domain::Destroyed, "kept", 0),
+    ] {
+        let mut host = xen_host();
+        let spool = host.path("spool");
+        host.set_extra(&format!(
+            "{ALLOW} (relocd-spool-directory '{}') (relocd-safety-copy no)",
+            spool.display()
+        ));
+        host.faults = format!("{point}=kill");
+        host.run();
+        // Nothing is refused once it is whole: as long as it is not, the sender has more to write.
+        let gate = Gate::default();
+        let xend = Xend {
+            gate: Some((5 << 20, gate.clone())),
+            ..Xend::new(Version::V4_1)
+        };
+        let to = port(&host);
+        let ended = thread::scope(|scope| {
+            let sender = scope.spawn(|| xend.migrate(to, &config("web", 32, ""), &bytes));
+            if point == "in.early.begin" {
+                host.ended();
+            }
+            gate.open();
+            sender.join().unwrap()
+        });
+        assert_eq!(ended.domain, expected, "{point}: {}\n{}", ended.says, host.log());
+        if point.starts_with("receiver.") || point.starts_with("in.frame") {
+            host.wait("the end of it", || host.journal_has("in", state));
+            host.kill();
+        } else if point != "in.early.begin" {
+            host.ended();
+        }
+        host.faults.clear();
+        host.run();
+        host.wait("the last record", || host.journal_has("in", state));
+        let built = host
+            .domains()
+            .iter()
+            .any(|(name, state)| name == "web" && state == "--p---");
+        let found = (host.runs(), built, runs_of(&host), spooled(&host).len());
+        assert_eq!(found, (runs == 1, state == "kept", runs, 0), "{point}\n{}", host.log());
+        host.wait("the end of what came", || {
+            let left = fs::read_dir(host.path("spool")).unwrap().flatten();
+            left.filter(|file| file.file_name() != "lock").count() == 0
+        });
+    }
+}
+
 /// What can't be written down at last is written down later, and the domain is in the spool meanwhile.
 #[test]
 fn a_journal_that_can_not_be_written() {

@@ -12,22 +12,22 @@ use crate::{
 };
 
 /// Bytes of the image after which its sender still owns the domain for certain, and after which it may not.
-const SENDERS: usize = 5 << 20;
-const UNCLEAR: usize = 20 << 20;
+pub const SENDERS: usize = 5 << 20;
+pub const UNCLEAR: usize = 20 << 20;
 
 /// What happened to domains, in the words of the stand-in.
-fn events(host: &Host, word: &str) -> usize {
+pub fn events(host: &Host, word: &str) -> usize {
     let events = fs::read_to_string(host.path("state/events")).unwrap_or_default();
     events.lines().filter(|line| line.starts_with(word)).count()
 }
 
 /// It is built, and has not run.
-fn is_built(host: &Host) -> bool {
+pub fn is_built(host: &Host) -> bool {
     matches!(&host.domains()[..], [(name, state)] if name == "web" && state == "--p---")
 }
 
 /// Sends `name`, and does something once so many bytes of its image have gone and no more go until the gate is open.
-fn sends(host: &Host, name: &str, until: usize, meanwhile: impl FnOnce(&Gate)) -> Ended {
+pub fn sends(host: &Host, name: &str, until: usize, meanwhile: impl FnOnce(&Gate)) -> Ended {
     let gate = Gate::default();
     let xend = Xend {
         gate: Some((until, gate.clone())),
@@ -44,7 +44,7 @@ fn sends(host: &Host, name: &str, until: usize, meanwhile: impl FnOnce(&Gate)) -
     })
 }
 
-struct Open<'a>(&'a Gate);
+pub struct Open<'a>(pub &'a Gate);
 
 impl Drop for Open<'_> {
     fn drop(&mut self) {

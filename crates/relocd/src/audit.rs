@@ -28,6 +28,8 @@ pub enum Outcome {
     Refused,
     /// It came to this host's spool, and stays there. At the destination only.
     Kept,
+    /// It came without a safety copy, and could not be started: it is nowhere, unless it is at the source. At the destination only.
+    Lost,
     /// Only a check: it would be taken.
     DryRun,
 }
@@ -40,6 +42,7 @@ impl Outcome {
             Outcome::Discarded => "discarded",
             Outcome::Refused => "refused",
             Outcome::Kept => "kept",
+            Outcome::Lost => "lost",
             Outcome::DryRun => "dry-run",
         }
     }

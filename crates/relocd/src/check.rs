@@ -11,7 +11,7 @@ fn load(file: &Path) -> Option<Config> {
     match Config::load(file) {
         Ok(loaded) => {
             loaded.notes.iter().for_each(|note| eprintln!("{note}"));
-            for what in not_in_this_version(&loaded.config) {
+            for what in cautions(&loaded.config) {
                 eprintln!("{}: warning: {what}", file.display());
             }
             Some(loaded.config)
@@ -23,13 +23,13 @@ fn load(file: &Path) -> Option<Config> {
     }
 }
 
-/// What a configuration asks for that this version does not do.
-pub(crate) fn not_in_this_version(config: &Config) -> impl Iterator<Item = &'static str> {
+/// What a configuration asks for that this version does not do, or that can lose a domain.
+pub(crate) fn cautions(config: &Config) -> impl Iterator<Item = &'static str> {
     let client = config
         .relocation_ssl
         .then_some("xend-relocation-ssl: this version does not send over TLS; xm migrate is refused");
     let copy = (!config.safety_copy).then_some(
-        "relocd-safety-copy no has no effect in this version: whatever an xend sends is kept on disk until the domain runs",
+        "relocd-safety-copy no: a domain from an xend that can't be started here after its last byte is lost",
     );
     client.into_iter().chain(copy)
 }

@@ -115,7 +115,7 @@ fn tell(loaded: &Loaded) {
             Severity::Warning | Severity::Error => tracing::warn!("{note}"),
         }
     }
-    for what in check::not_in_this_version(&loaded.config) {
+    for what in check::cautions(&loaded.config) {
         tracing::warn!("{what}");
     }
 }

@@ -15,7 +15,7 @@
 //! - `END.frame`: before each write or read of the image;
 //! - `in.receive.received`, `.ready`, `in.envelope.received`, `in.admitted.journalled`, `in.receiver.start`, `.started`, `in.go.send`, `.sent`,
 //!   `in.concluded.before`: while a domain arrives from a xend; `in.early.begin`, `.built`, `.failed`, `.told`, `.end`, `.ended`: while it is built meanwhile, can't
-//!   be, or is thrown away; `spool.restoring`, `.arrived`, `.starting`, `.runs`: while it is started; and in the process that receives it `receiver.begun.say`, `receiver.go.received`,
+//!   be, or is thrown away; `in.passed.starting`, `.runs`: while one runs that came without a copy; `spool.restoring`, `.arrived`, `.starting`, `.runs`: while it is started; and in the process that receives it `receiver.begun.say`, `receiver.go.received`,
 //!   `receiver.finish.before`, `.after`, `receiver.adopt.image`, `.record`, `receiver.whole.after`;
 //! - `END.DECISION.before`, `.after`: around the toolstack's `resume`, `destroy`, `unpause` and `discard`.
 

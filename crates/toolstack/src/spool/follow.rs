@@ -1,18 +1,26 @@
 //! An image that another process is still writing to the spool is read while it grows.
 
 use std::{
-    fs::File,
+    fs::{File, OpenOptions},
     io::{self, Read},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     thread,
     time::Duration,
 };
 
 use image::ImageError;
+use nix::fcntl::{FallocateFlags, fallocate};
 use uuid::Uuid;
 
 use super::{SpoolError, SpoolReader, io_error, parse};
+
+/// Bytes that are given back to the disk at once.
+const STRETCH: u64 = 4 << 20;
 
 /// Between two looks at a file that has nothing new, at first and at most: what comes last is waited for by a domain that stands still.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(20));
@@ -22,6 +30,8 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_m
 pub struct Growing {
     path: PathBuf,
     file: File,
+    /// What has been read is given back to the disk; up to where.
+    passes: Option<Arc<AtomicU64>>,
 }
 
 impl Growing {
@@ -30,6 +40,24 @@ impl Growing {
     /// # Errors
     /// [`SpoolError::NotFound`], [`SpoolError::Io`].
     pub fn find(directory: &Path, id: Uuid) -> Result<Growing, SpoolError> {
+        Growing::open_file(directory, id, false)
+    }
+
+    /// The same, of one that only passes through ([`Purpose::Passage`](super::Purpose::Passage)): it can be read once, and what has been read of it goes from the
+    /// disk.
+    ///
+    /// # Errors
+    /// As [`Growing::find`].
+    pub fn take(directory: &Path, id: Uuid) -> Result<Growing, SpoolError> {
+        Growing::open_file(directory, id, true)
+    }
+
+    /// Bytes that have been read for good; `None` unless it only passes through.
+    pub fn taken(&self) -> Option<Arc<AtomicU64>> {
+        self.passes.clone()
+    }
+
+    fn open_file(directory: &Path, id: Uuid, passes: bool) -> Result<Growing, SpoolError> {
         let files = directory
             .read_dir()
             .map_err(io_error(directory, "looking for an image on its way"))?;
@@ -38,8 +66,16 @@ impl Growing {
             .map(|file| file.path())
             .find(|path| parse(path) == Some((id, "part")))
             .ok_or_else(|| SpoolError::NotFound(id.to_string()))?;
-        let file = File::open(&part).map_err(io_error(&part, "opening the image on its way"))?;
-        Ok(Growing { path: part, file })
+        let file = OpenOptions::new()
+            .read(true)
+            .write(passes)
+            .open(&part)
+            .map_err(io_error(&part, "opening the image on its way"))?;
+        Ok(Growing {
+            path: part,
+            file,
+            passes: passes.then(Arc::default),
+        })
     }
 
     /// Reads the image from its beginning, and waits for what has not come yet: nothing is missed, however slow the reader, and it keeps nothing in
@@ -54,6 +90,7 @@ impl Growing {
         let tail = Tail {
             file: &self.file,
             at: 0,
+            passes: self.passes.as_deref(),
             watch,
         };
         SpoolReader::begin(&self.path, tail)
@@ -63,7 +100,24 @@ impl Growing {
 struct Tail<'a, W> {
     file: &'a File,
     at: u64,
+    passes: Option<&'a AtomicU64>,
     watch: W,
+}
+
+impl<W> Tail<'_, W> {
+    /// Gives back what has been read, unless it may be read again or is little.
+    fn give_back(&self) -> io::Result<()> {
+        let Some(passes) = self.passes else { return Ok(()) };
+        let gone = passes.load(Ordering::SeqCst);
+        if self.at.saturating_sub(gone) < STRETCH {
+            return Ok(());
+        }
+        let number = |bytes: u64| i64::try_from(bytes).map_err(io::Error::other);
+        let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+        fallocate(self.file, flags, number(gone)?, number(self.at - gone)?)?;
+        passes.store(self.at, Ordering::SeqCst);
+        Ok(())
+    }
 }
 
 impl<W: FnMut() -> Result<(), ImageError>> Read for Tail<'_, W> {
@@ -74,6 +128,7 @@ impl<W: FnMut() -> Result<(), ImageError>> Read for Tail<'_, W> {
                 Ok(0) if !buffer.is_empty() => {}
                 Ok(count) => {
                     self.at += count as u64;
+                    self.give_back()?;
                     return Ok(count);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,

@@ -55,7 +55,7 @@ pub use held::Held;
 pub use reader::SpoolReader;
 pub use record::{Entry, EntryState, Purpose};
 pub use stack::SpoolToolstack;
-pub use writer::SpoolWriter;
+pub use writer::{SpoolWriter, Taken};
 
 /// What the spool is told of a domain that is to be written to it.
 #[derive(Clone, Copy, Debug)]
@@ -177,6 +177,9 @@ impl Spool {
         let memory = config.most_memory_kib().saturating_mul(1024);
         memory.saturating_add(memory / 512).saturating_add(OTHER)
     }
+
+    /// Bytes that the image of any domain needs that only passes through.
+    pub const PASSAGE: u64 = writer::PASSAGE;
 
     /// The memory, in bytes, of a domain whose image needs this much room: the opposite of [`Spool::needed`].
     fn memory_in(room: u64) -> u64 {

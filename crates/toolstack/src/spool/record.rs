@@ -29,6 +29,8 @@ const MAX_REASON: usize = 1000;
 pub enum Purpose {
     /// Whoever sends it gives up its own copy without being told that the domain runs here (xend). So a complete image is never thrown away.
     SafetyCopy,
+    /// The image only passes through: it is read as it comes, and what has been read is given back to the disk. Nothing of it is ever kept.
+    Passage,
     /// The sender keeps its own copy until this host has taken over (relocd): an image that a crash left without a decision is thrown away.
     Relocation,
 }

@@ -36,6 +36,34 @@ const PATIENCE: Duration = Duration::from_secs(16 * 60);
 /// Bytes after which the disk is told to begin with them, so that little is left to wait for at the end, when the domain stands still.
 const STRETCH: u64 = 64 << 20;
 
+/// Bytes of an image that only passes through which may be on disk, and have not been read.
+const LAG: u64 = 256 << 20;
+
+/// Room for an image that only passes through.
+pub(super) const PASSAGE: u64 = LAG + (64 << 20);
+
+/// How often it is looked after what has been read.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// How far an image that only passes through has been read by whoever takes it.
+#[derive(Debug, Default)]
+pub struct Taken {
+    bytes: AtomicU64,
+    given_up: AtomicBool,
+}
+
+impl Taken {
+    /// So many bytes of it have been read.
+    pub fn up_to(&self, bytes: u64) {
+        self.bytes.fetch_max(bytes, Ordering::SeqCst);
+    }
+
+    /// Nobody reads it any more.
+    pub fn give_up(&self) {
+        self.given_up.store(true, Ordering::SeqCst);
+    }
+}
+
 /// An image on its way into the spool. Dropped before [`SpoolWriter::finish`] it leaves nothing, but for a safety copy that has all of the image: its
 /// files stay, and the next start makes an entry of them.
 pub struct SpoolWriter {
@@ -63,13 +91,26 @@ pub(super) fn begin(spool: &Spool, incoming: &Incoming<'_>) -> Result<SpoolWrite
     let readable = Entry::parse(&spool.path(&entry, "sxp"), &bytes)?.config();
     readable?;
     let written = Arc::new(AtomicU64::new(0));
-    let booked = reserve(spool, &entry, Spool::needed(incoming.config), &written)?;
+    let passes = incoming.purpose == Purpose::Passage;
+    let expected = if passes {
+        PASSAGE
+    } else {
+        Spool::needed(incoming.config)
+    };
+    let booked = reserve(spool, &entry, expected, &written)?;
     let [record, part] = ["arriving", "part"].map(|extension| spool.path(&entry, extension));
     files::create_with(&record, &bytes).map_err(io_error(&record, "writing the record"))?;
     // The record comes first, also after a power cut: without it nobody would know what the image is.
     let file = files::sync_directory(spool.directory())
         .and_then(|()| files::create(&part))
-        .and_then(|file| Counted::new(file, written, Spool::needed(incoming.config).saturating_mul(MOST)));
+        .and_then(|file| {
+            Counted::new(
+                file,
+                written,
+                Spool::needed(incoming.config).saturating_mul(MOST),
+                passes,
+            )
+        });
     let file = file.map_err(|source| {
         files::remove(&part);
         files::remove(&record);
@@ -146,6 +187,25 @@ impl SpoolWriter {
     /// From here on a disk that is full, or fails, is waited for, as nobody else may have the domain: whoever sends feels that as a slow reader. To be set to `true`, from any thread.
     pub fn patience(&mut self) -> Arc<AtomicBool> {
         Arc::clone(&self.image.get_mut().get_ref().patient)
+    }
+
+    /// Of an image that only passes through ([`Purpose::Passage`]): whoever reads it says here how far it is. The writer waits for it, so that little is on disk.
+    pub fn taken(&mut self) -> Option<Arc<Taken>> {
+        self.image.get_mut().get_ref().taken.clone()
+    }
+
+    /// After the last item of an image that only passes through: whoever reads it finds all of it in the file. When this is dropped its names go, and the
+    /// rest with the last reader.
+    ///
+    /// # Errors
+    /// [`SpoolError`].
+    pub fn pass(&mut self) -> Result<(), SpoolError> {
+        if !self.complete {
+            return Err(ImageError::Order("an image without its end".to_owned()).into());
+        }
+        let part = self.spool.path(&self.entry, "part");
+        let flushed = self.image.get_mut().flush();
+        flushed.map_err(io_error(&part, "writing the image"))
     }
 
     /// An image that does not come to its end, and may be the only copy all the same: what has come of it is moved to a file of its own, in the same file
@@ -255,10 +315,23 @@ struct Counted {
     /// See [`SpoolWriter::patience`].
     patient: Arc<AtomicBool>,
     flusher: Option<(SyncSender<()>, JoinHandle<io::Result<()>>)>,
+    /// It only passes through.
+    taken: Option<Arc<Taken>>,
 }
 
 impl Counted {
-    fn new(file: File, written: Arc<AtomicU64>, most: u64) -> io::Result<Counted> {
+    fn new(file: File, written: Arc<AtomicU64>, most: u64, passes: bool) -> io::Result<Counted> {
+        if passes {
+            return Ok(Counted {
+                file,
+                written,
+                begun: 0,
+                most,
+                patient: Arc::default(),
+                flusher: None,
+                taken: Some(Arc::default()),
+            });
+        }
         let (poke, poked) = sync_channel::<()>(1);
         let same = file.try_clone()?;
         let flush = move || poked.iter().try_for_each(|()| same.sync_data());
@@ -270,7 +343,21 @@ impl Counted {
             most,
             patient: Arc::default(),
             flusher: Some((poke, thread)),
+            taken: None,
         })
+    }
+
+    /// Waits until what is on disk and has not been read is little.
+    fn wait_for_reader(&self) -> io::Result<()> {
+        let Some(taken) = &self.taken else { return Ok(()) };
+        let written = self.written.load(Ordering::Relaxed);
+        while written.saturating_sub(taken.bytes.load(Ordering::SeqCst)) > LAG {
+            if taken.given_up.load(Ordering::SeqCst) {
+                return Err(io::Error::other("nobody takes the image any more"));
+            }
+            thread::sleep(PAUSE);
+        }
+        Ok(())
     }
 
     /// Writes; waits for a disk that is full, or fails, if that is better than to give up.
@@ -322,6 +409,7 @@ impl Write for Counted {
                 self.most
             )));
         }
+        self.wait_for_reader()?;
         let count = self.write_patiently(bytes)?;
         let now = self.written.fetch_add(count as u64, Ordering::Relaxed) + count as u64;
         if now - self.begun >= STRETCH {

@@ -8,7 +8,10 @@ use sexp::Sexp;
 use toolstack::spool::Spool;
 use uuid::Uuid;
 
-use super::super::checks::{check_disks, check_name, check_names, refused};
+use super::{
+    super::checks::{check_disks, check_name, check_names, refused},
+    passage,
+};
 use crate::{
     blocking::blocking,
     host::Host,
@@ -41,6 +44,8 @@ pub struct Admitted {
     pub pv32: bool,
     /// Whether it stays there.
     pub stays: bool,
+    /// Whether its image only passes through.
+    pub passes: bool,
 }
 
 /// Understands a xend's configuration, and says what of it is lost.
@@ -103,17 +108,25 @@ pub async fn admit(host: &Arc<Host>, value: &Sexp, peer: &str, allowed_by: &str)
         check_disks(&config, limits.handshake).await?;
     }
     check_names(host, &config, None).await?;
+    let passes = !stays && passage::is_wanted(&host.config(), &config);
     let spool = host.spool.clone();
     // The spool knows of what this daemon writes itself: not of what other receivers have yet to write.
     let unwritten = host.relocations.unwritten_bytes(MODE, id, |memory_kib| {
         Spool::needed(&DomainConfig::new("", Uuid::nil(), memory_kib, GuestKind::Pv))
     });
-    check_spool(&spool, &config, unwritten, stays).await?;
+    check_spool(&spool, &config, unwritten, stays, passes).await?;
     if !stays {
         let room = host.make_room(needed, promised, &facts).await;
         room.map_err(|error| refused("insufficient-memory", error))?;
     }
-    let mut entry = Entry::new(id, Direction::In, &config.name, config.uuid, peer, MODE, RECEIVING);
+    if passes {
+        tracing::warn!(
+            "no safety copy is kept (relocd-safety-copy no): if the domain can't be started here after its last byte it is lost"
+        );
+        booked.relocation.is_on_disk();
+    }
+    let state = if passes { passage::PASSING } else { RECEIVING };
+    let mut entry = Entry::new(id, Direction::In, &config.name, config.uuid, peer, MODE, state);
     entry.asked_by = Some(peer.to_owned());
     entry.allowed_by = Some(allowed_by.to_owned());
     let journal = host.journal.clone();
@@ -128,6 +141,7 @@ pub async fn admit(host: &Arc<Host>, value: &Sexp, peer: &str, allowed_by: &str)
         spool,
         pv32: stays || facts.virtualization.iter().any(|word| word == "pv32"),
         stays,
+        passes,
     })
 }
 
@@ -194,7 +208,13 @@ fn check_start(config: &DomainConfig) -> Result<(), Refused> {
 }
 
 /// Room for the copy, and if it is to stay, no other of that name.
-async fn check_spool(spool: &Spool, config: &DomainConfig, unwritten: u64, stays: bool) -> Result<(), Refused> {
+async fn check_spool(
+    spool: &Spool,
+    config: &DomainConfig,
+    unwritten: u64,
+    stays: bool,
+    passes: bool,
+) -> Result<(), Refused> {
     let (spool, config) = (spool.clone(), config.clone());
     blocking(move || {
         let (entries, _) = spool.list().map_err(|error| refused("spool", error))?;
@@ -205,12 +225,14 @@ async fn check_spool(spool: &Spool, config: &DomainConfig, unwritten: u64, stays
             let text = format!("domain '{}' is in the spool here already, as {}", same.name, same.id);
             return Err(refused("name-taken", text));
         }
-        let needed = Spool::needed(&config);
+        let (needed, what) = match passes {
+            true => (Spool::PASSAGE, "to let its image pass"),
+            false => (Spool::needed(&config), "for a safety copy"),
+        };
         let room = spool.room().map_err(|error| refused("spool", error))?;
         let free = room.saturating_sub(unwritten);
         if needed > free {
-            let text =
-                format!("not enough room for a safety copy at the destination: {needed} bytes needed, {free} free");
+            let text = format!("not enough room {what} at the destination: {needed} bytes needed, {free} free");
             return Err(refused("spool-full", text));
         }
         Ok(())

@@ -8,7 +8,7 @@
 
 use std::sync::{
     Arc, Mutex,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use domain::{DomainConfig, HostFacts};
@@ -42,6 +42,8 @@ struct Turn {
     stop: Cancel,
     /// It is its turn: only one can be built at a time.
     is_on: Arc<AtomicBool>,
+    /// Bytes that have been taken, if the image only passes through: then nothing can be built anew.
+    taken: Option<Arc<AtomicU64>>,
 }
 
 impl Turn {
@@ -53,7 +55,10 @@ impl Turn {
 impl Early {
     /// A domain stands still until it is built: whoever is being built and does not have to be makes room for it.
     pub fn make_room(&self, id: Uuid) {
-        for other in lock(&self.all).iter().filter(|other| other.id != id && other.is_on()) {
+        for other in lock(&self.all)
+            .iter()
+            .filter(|other| other.id != id && other.is_on() && other.taken.is_none())
+        {
             other.stop.cancel("another domain is here alone and comes first");
         }
     }
@@ -80,6 +85,7 @@ impl Building {
             id,
             stop: Cancel::default(),
             is_on: Arc::default(),
+            taken: image.taken(),
         };
         let (host, own) = (Arc::clone(host), turn.clone());
         let span = tracing::Span::current();
@@ -110,6 +116,11 @@ impl Building {
     /// Whether it is still being built.
     pub(super) fn runs(&self) -> bool {
         matches!(self.work, Work::Runs(_))
+    }
+
+    /// Bytes that have been taken of an image that only passes through.
+    pub(super) fn taken(&self) -> Option<u64> {
+        Some(self.turn.taken.as_ref()?.load(Ordering::SeqCst))
     }
 
     /// Waits until it has been built, or can't be. May be dropped, and asked again.

@@ -63,13 +63,18 @@ pub(super) struct Early<'a> {
     pub(super) host: &'a Arc<Host>,
     pub(super) config: &'a DomainConfig,
     pub(super) spool: &'a Path,
+    /// The image only passes through.
+    pub(super) passes: bool,
 }
+
+/// How often the receiver is told how much has been taken of what passes through.
+const TELL: Duration = Duration::from_millis(20);
 
 impl Early<'_> {
     /// Finds the image: without it the domain is built afterwards.
     async fn image(self, relocation: &Relocation) -> Option<Growing> {
-        let (spool, id) = (self.spool.to_owned(), relocation.id);
-        match blocking(move || place::growing(&spool, id)).await {
+        let (spool, id, passes) = (self.spool.to_owned(), relocation.id, self.passes);
+        match blocking(move || place::growing(&spool, id, passes)).await {
             Ok(image) => Some(image),
             Err(error) => {
                 tracing::warn!(%error, "the domain can't be built while it arrives");
@@ -102,12 +107,26 @@ pub(super) async fn follow(
         Some(early) => early.image(relocation).await.map(|image| (early, image)),
         None => None,
     };
+    let passes = early.is_some_and(|early| early.passes);
+    if passes && image.is_none() {
+        let why = "its image can't be read while it arrives, and no copy is kept (relocd-safety-copy no)";
+        order(&mut write, &Order::Cancel(why.to_owned())).await;
+        return next().await;
+    }
     fault::reached(&["in", "go", "send"]).await;
     order(&mut write, &Order::Go).await;
     fault::reached(&["in", "go", "sent"]).await;
     *building = image.map(|(early, image)| Building::begin(early.host, relocation, early.config.clone(), image));
-    let mut cancelled = false;
+    let (mut cancelled, mut told) = (false, 0);
     loop {
+        let taken = building
+            .as_ref()
+            .and_then(Building::taken)
+            .filter(|taken| *taken > told);
+        if let Some(taken) = taken {
+            told = taken;
+            order(&mut write, &Order::Taken(taken)).await;
+        }
         let mut built = async || match building {
             Some(building) if building.runs() => building.settle().await,
             _ => std::future::pending().await,
@@ -119,17 +138,20 @@ pub(super) async fn follow(
             },
             reason = relocation.cancel.cancelled(), if !cancelled => {
                 cancelled = true;
-                if let Some(building) = &building {
+                // What passes through may be all that there is of the domain: the receiver knows.
+                if let Some(building) = building.as_ref().filter(|_| !passes) {
                     building.stop(&reason);
                 }
                 order(&mut write, &Order::Cancel(reason)).await;
             }
+            () = tokio::time::sleep(TELL), if passes => {}
             () = built() => {
                 // Whether that is in time is for the receiver to tell: it knows whose the domain is.
                 if let Some(why) = building.as_ref().and_then(Building::failure) {
                     tracing::warn!("the domain can't be built here: {why}");
                     fault::reached(&["in", "early", "failed"]).await;
-                    order(&mut write, &Order::Cancel(format!("this host fails to build it: {why}"))).await;
+                    let why = format!("this host fails to build it: {why}");
+                    order(&mut write, &if passes { Order::Abandon(why) } else { Order::Cancel(why) }).await;
                     fault::reached(&["in", "early", "told"]).await;
                 }
             }

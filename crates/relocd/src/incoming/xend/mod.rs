@@ -27,6 +27,7 @@ mod admit;
 mod early;
 mod line;
 mod orders;
+mod passage;
 pub mod place;
 pub mod receiver;
 mod recover;
@@ -189,6 +190,7 @@ async fn take_in(host: &Arc<Host>, conversation: Conversation, admitted: Admitte
         max_pages: admit::max_pages(&admitted.config),
         pv32: admitted.pv32,
         idle_ms: u64::try_from(host.limits().idle.as_millis()).unwrap_or(u64::MAX),
+        passes: admitted.passes,
         keep: if admitted.stays { ARRIVED } else { NOT_RUN }.to_owned(),
         log_file: host.config().log_file.clone(),
     };
@@ -204,18 +206,30 @@ async fn take_in(host: &Arc<Host>, conversation: Conversation, admitted: Admitte
                 host,
                 config: &admitted.config,
                 spool: &spool,
+                passes: admitted.passes,
             });
             line::follow(line, &relocation, early, &mut building).await
         }
         // The connection has been dropped, and reset by that.
         Err(error) => {
             // Without an order the receiver keeps nothing; the directory made for it goes.
+            let spool = spool.clone();
             blocking(move || place::leave(&spool, id)).await;
             Some(Said::Refused(format!(
                 "the receiving process could not be started: {error}"
             )))
         }
     };
+    let said = match said {
+        None if admitted.passes && place::was_whole(&spool, id) => Some(Said::Doubtful(
+            "the receiving process ended before its sender was seen to close".to_owned(),
+        )),
+        said => said,
+    };
+    if admitted.passes && matches!(said, Some(Said::Passed | Said::Doubtful(_))) {
+        passage::conclude(host, admitted.booked, admitted.entry, said, building).await;
+        return;
+    }
     // Whatever has been built of a domain that is not to run here goes before it is written down that it does not.
     if said != Some(Said::Kept)
         && let Some(building) = building.take()
@@ -258,10 +272,12 @@ async fn conclude(
         Some(Said::Doubtful(why)) => ("kept", Some(why)),
         Some(Said::Refused(why) | Said::Discarded(why)) => ("discarded", Some(why)),
         Some(Said::Broken(why)) => ("broken", Some(why)),
-        None | Some(Said::Begun | Said::Progress(_)) => {
+        None | Some(Said::Begun | Said::Progress(_) | Said::Passed) => {
             recover::after_its_end(host, &entry).await.unwrap_or_else(|error| {
                 tracing::error!(%error, "what has become of the image can't be told: left to the next start");
-                (admit::RECEIVING, Some(error))
+                let open = [admit::RECEIVING, passage::PASSING];
+                let state = open.into_iter().find(|state| *state == entry.state);
+                (state.unwrap_or(admit::RECEIVING), Some(error))
             })
         }
     };
@@ -294,6 +310,7 @@ async fn write_end(journal: Journal, mut entry: Entry, state: &'static str, deta
         "running" => Some(Outcome::Moved),
         "kept" | "broken" => Some(Outcome::Kept),
         "discarded" => Some(Outcome::Discarded),
+        passage::LOST => Some(Outcome::Lost),
         // Not over.
         _ => None,
     };

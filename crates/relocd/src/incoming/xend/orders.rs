@@ -30,6 +30,8 @@ pub struct Job {
     pub pv32: bool,
     /// Milliseconds without a byte after which the sender is given up, as long as it owns its domain.
     pub idle_ms: u64,
+    /// The image only passes through: nothing of it is kept.
+    pub passes: bool,
     /// What the operator is told of the entry.
     pub keep: String,
     /// The daemon's log file.
@@ -44,6 +46,10 @@ pub enum Order {
     Go,
     /// Give up, as long as the sender owns the domain.
     Cancel(String),
+    /// What passes through can't be taken any more: give up, whoever owns the domain. A sender that has still something to write resumes it.
+    Abandon(String),
+    /// So many bytes of what passes through have been taken.
+    Taken(u64),
 }
 
 /// What the receiver says.
@@ -56,7 +62,9 @@ pub enum Said {
     Progress(u64),
     /// The image is whole: on disk, synced, in the spool. Nothing can fail any more.
     Kept,
-    /// The same, but the sender was not seen to close in good order behind its image: it may have its domain still.
+    /// The image is whole, and whoever takes what passes through can have all of it.
+    Passed,
+    /// The image is whole, but the sender was not seen to close in good order behind its image: it may have its domain still.
     Doubtful(String),
     /// It was refused: the sender's domain runs on there.
     Refused(String),

@@ -39,8 +39,33 @@ pub(super) fn take(spool: &Path, id: Uuid) -> Result<Spool, SpoolError> {
 ///
 /// # Errors
 /// The spool's.
-pub(super) fn growing(spool: &Path, id: Uuid) -> Result<Growing, SpoolError> {
-    Growing::find(&place(spool, id), id)
+pub(super) fn growing(spool: &Path, id: Uuid, passes: bool) -> Result<Growing, SpoolError> {
+    let place = place(spool, id);
+    if passes {
+        Growing::take(&place, id)
+    } else {
+        Growing::find(&place, id)
+    }
+}
+
+fn whole(spool: &Path, id: Uuid) -> PathBuf {
+    spool.join(INCOMING).join(format!("{id}.whole"))
+}
+
+/// Notes, for a daemon that does not hear of it, that an image that only passes through has come whole: its sender has no reason to keep its domain.
+pub(super) fn note_whole(spool: &Path, id: Uuid) -> io::Result<()> {
+    create(&whole(spool, id)).map(drop)
+}
+
+/// Whether that has been noted.
+pub(super) fn was_whole(spool: &Path, id: Uuid) -> bool {
+    whole(spool, id).exists()
+}
+
+/// Forgets it: what became of the domain has been written down.
+pub(super) fn forget(spool: &Path, id: Uuid) {
+    let _ = fs::remove_file(whole(spool, id));
+    leave(spool, id);
 }
 
 /// An image has come to its end: it becomes an entry, and goes to the others. On disk when this returns.

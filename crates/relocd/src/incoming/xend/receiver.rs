@@ -25,7 +25,7 @@ use image::{
     record::RecordType,
 };
 use peer::xend::{self, Custody, Failure, ImageBytes, Keeper, Verdict};
-use toolstack::spool::{Incoming, Purpose, Spool, SpoolWriter};
+use toolstack::spool::{Incoming, Purpose, Spool, SpoolWriter, Taken};
 
 use super::{
     orders::{self, Job, Order, Said},
@@ -81,7 +81,7 @@ pub fn main() -> ExitCode {
         let mut daemon = Daemon(daemon);
         let said = receive(connection, &mut daemon, orders, &job);
         match &said {
-            Said::Kept | Said::Begun | Said::Progress(_) => {}
+            Said::Kept | Said::Passed | Said::Begun | Said::Progress(_) => {}
             Said::Refused(why) => tracing::warn!("refused: {why}"),
             Said::Discarded(why) => tracing::warn!("given up: {why}"),
             Said::Broken(why) | Said::Doubtful(why) => tracing::error!("{why}"),
@@ -102,8 +102,8 @@ fn receive(mut connection: TcpStream, daemon: &mut Daemon, mut orders: BufReader
     daemon.say(&Said::Begun);
     // Without the daemon's word nothing is taken in: if it has ended, nobody knows of this process but by its lock.
     match orders::hear(&mut orders) {
-        Ok(Some(Order::Go)) => {}
-        Ok(Some(Order::Cancel(why))) => {
+        Ok(Some(Order::Go | Order::Taken(_))) => {}
+        Ok(Some(Order::Cancel(why) | Order::Abandon(why))) => {
             drop(writer);
             return refuse(&mut connection, why);
         }
@@ -113,8 +113,8 @@ fn receive(mut connection: TcpStream, daemon: &mut Daemon, mut orders: BufReader
         }
     }
     fault::point(&["receiver", "go", "received"]);
-    let cancel = Arc::new(OnceLock::new());
-    listen(orders, &cancel);
+    let (cancel, abandon) = (Arc::new(OnceLock::new()), Arc::new(OnceLock::new()));
+    listen(orders, &cancel, &abandon, writer.taken());
     let socket = connection.try_clone();
     // A dead network is no reason to give up: what the sender's kernel still has may come when it is back. The watch bounds the silence.
     if let Err(error) = socket2::SockRef::from(&connection).set_keepalive(false) {
@@ -136,16 +136,23 @@ fn receive(mut connection: TcpStream, daemon: &mut Daemon, mut orders: BufReader
     let begun = Instant::now();
     let watch = move |keeper: &Keeper, silence| {
         progress(keeper.taken());
+        if let Some(reason) = abandon.get() {
+            // In this word whatever comes is refused, up to the end of the image.
+            return Err((Failure::Silence, String::clone(reason)));
+        }
         patience.store(keeper.custody() != Custody::Sender, Ordering::Relaxed);
         watch(keeper, silence, begun.elapsed(), idle, cancel.get())
     };
     let bytes = ImageBytes::new(fault::reads(&socket), Keeper::new(config.memory_kib), Box::new(watch));
     let bytes = bytes.with_pages(job.max_pages);
-    let said = take_in(&bytes, spool, writer, job);
+    let said = match job.passes {
+        true => pass(&bytes, &mut writer, job),
+        false => take_in(&bytes, spool, writer, job),
+    };
     if let Said::Refused(why) = said {
         return refuse(&mut connection, why);
     }
-    if said == Said::Kept {
+    if matches!(said, Said::Kept | Said::Passed) {
         bytes.whole();
         fault::point(&["receiver", "whole", "after"]);
         if let Err(why) = farewell(&mut connection, &bytes) {
@@ -216,7 +223,11 @@ fn begin(job: &Job) -> Result<(Spool, SpoolWriter, DomainConfig), String> {
         config: &config,
         original: Some(&original),
         peer: &job.peer,
-        purpose: Purpose::SafetyCopy,
+        purpose: if job.passes {
+            Purpose::Passage
+        } else {
+            Purpose::SafetyCopy
+        },
     };
     let writer = spool.begin(&incoming).map_err(|error| error.to_string())?;
     Ok((spool, writer, config))
@@ -224,18 +235,7 @@ fn begin(job: &Job) -> Result<(Spool, SpoolWriter, DomainConfig), String> {
 
 /// The image, from its first byte until it is safe in the spool.
 fn take_in<R: io::Read>(bytes: &ImageBytes<'_, R>, spool: Spool, mut writer: SpoolWriter, job: &Job) -> Said {
-    // The guest's registers are not checked against its pages: they come last, when the sender has written everything, and a copy that Xen may or
-    // may not take is better than none.
-    let options = LegacyOptions {
-        guest: LegacyGuest::Pv,
-        max_pages: job.max_pages,
-        check_registers: false,
-    };
-    let mut sink = Runnable {
-        writer: &mut writer,
-        pv32: job.pv32,
-    };
-    let ended = match xend::take_in(bytes, options, &mut sink) {
+    let ended = match convert(bytes, &mut writer, job) {
         Ok(()) => return place::finish(&job.spool, spool, writer, &job.keep),
         Err(ended) => ended,
     };
@@ -253,6 +253,36 @@ fn take_in<R: io::Read>(bytes: &ImageBytes<'_, R>, spool: Spool, mut writer: Spo
                 ended.why
             )),
         },
+    }
+}
+
+fn convert<R: io::Read>(bytes: &ImageBytes<'_, R>, writer: &mut SpoolWriter, job: &Job) -> xend::Outcome {
+    // The guest's registers are not checked against its pages: they come last, when the sender has written everything, and a copy that Xen may or
+    // may not take is better than none.
+    let options = LegacyOptions {
+        guest: LegacyGuest::Pv,
+        max_pages: job.max_pages,
+        check_registers: false,
+    };
+    let pv32 = job.pv32;
+    xend::take_in(bytes, options, &mut Runnable { writer, pv32 })
+}
+
+/// The image, from its first byte until whoever takes it can have all of it. There is nothing worth keeping: whatever goes wrong, the sender is refused.
+fn pass<R: io::Read>(bytes: &ImageBytes<'_, R>, writer: &mut SpoolWriter, job: &Job) -> Said {
+    match convert(bytes, writer, job) {
+        Ok(()) => {
+            let noted = place::note_whole(&job.spool, job.id).map_err(|error| error.to_string());
+            match noted.and_then(|()| writer.pass().map_err(|error| error.to_string())) {
+                Ok(()) => Said::Passed,
+                Err(why) => {
+                    place::forget(&job.spool, job.id);
+                    Said::Refused(why)
+                }
+            }
+        }
+        Err(ended) if ended.verdict == Verdict::Discard => Said::Discarded(ended.why),
+        Err(ended) => Said::Refused(ended.why),
     }
 }
 
@@ -304,13 +334,29 @@ fn farewell<R: io::Read>(connection: &mut TcpStream, bytes: &ImageBytes<'_, R>) 
 }
 
 /// Hears what the daemon says, as long as there is one.
-fn listen(mut orders: BufReader<UnixStream>, cancel: &Arc<OnceLock<String>>) {
-    let cancel = Arc::clone(cancel);
+fn listen(
+    mut orders: BufReader<UnixStream>,
+    cancel: &Arc<OnceLock<String>>,
+    abandon: &Arc<OnceLock<String>>,
+    taken: Option<Arc<Taken>>,
+) {
+    let (cancel, abandon) = (Arc::clone(cancel), Arc::clone(abandon));
     thread::spawn(move || {
         while let Ok(Some(order)) = orders::hear(&mut orders) {
-            if let Order::Cancel(reason) = order {
-                let _ = cancel.set(reason);
+            match (order, &taken) {
+                (Order::Cancel(reason), _) => drop(cancel.set(reason)),
+                (Order::Abandon(reason), Some(taken)) => {
+                    let _ = abandon.set(reason);
+                    taken.give_up();
+                }
+                (Order::Taken(bytes), Some(taken)) => taken.up_to(bytes),
+                _ => {}
             }
+        }
+        // What passes through needs somebody who takes it.
+        if let Some(taken) = taken {
+            let _ = abandon.set("relocd has ended".to_owned());
+            taken.give_up();
         }
     });
 }

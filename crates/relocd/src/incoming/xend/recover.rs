@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::{
     admit::RECEIVING,
     early::clear,
+    passage,
     place::{self, Found},
     start::{ARRIVED, start_here},
     write_end,
@@ -27,7 +28,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// Whether nothing is left to do for a record.
 pub fn is_over(entry: &Entry) -> bool {
-    ![RECEIVING, ARRIVED].contains(&entry.state.as_str())
+    ![RECEIVING, ARRIVED, passage::PASSING, passage::STARTING].contains(&entry.state.as_str())
 }
 
 /// Takes up a record that says `receiving`, or `arrived`.
@@ -37,6 +38,10 @@ pub fn recover(host: &Arc<Host>, entry: Entry, booked: Option<Booked>) {
     }
     let host = Arc::clone(host);
     let carry_on = async move {
+        if [passage::PASSING, passage::STARTING].contains(&entry.state.as_str()) {
+            passage::recover(&host, entry).await;
+            return;
+        }
         // What the daemon before had built of it while it arrived comes first: nothing else is made of the domain as long as that is there.
         if let Err(error) = clear(&host, &entry).await {
             tracing::error!("{error}: left alone until the next start");
@@ -109,7 +114,7 @@ pub(super) async fn after_its_end(host: &Arc<Host>, entry: &Entry) -> Result<(&'
 }
 
 /// The number of the domain, if it runs here.
-async fn runs_here(host: &Arc<Host>, entry: &Entry) -> Result<Option<DomainId>, String> {
+pub(super) async fn runs_here(host: &Arc<Host>, entry: &Entry) -> Result<Option<DomainId>, String> {
     let toolstack = Arc::clone(&host.toolstack);
     let domains = patiently(move || toolstack.domains()).await;
     let domains = domains.map_err(|error| error.to_string())?;
