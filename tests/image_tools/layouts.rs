@@ -1,56 +1,10 @@
 //! Streams that real xends sent, compared with what a first reading of each found: its `.layout` file.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
-};
+use std::{collections::BTreeMap, fs};
 
 use serde_json::Value;
 
-use crate::{err, json, out, tool};
-
-/// The streams below `RELOCD_CAPTURES`; without it, or without a program that unpacks them, the test is skipped, and says so.
-fn captures(test: &str) -> Vec<PathBuf> {
-    let Some(directory) = std::env::var_os("RELOCD_CAPTURES") else {
-        eprintln!("SKIPPED: {test}: RELOCD_CAPTURES does not say where streams of real xends are");
-        return Vec::new();
-    };
-    if Command::new("zstd")
-        .arg("--version")
-        .stdout(Stdio::null())
-        .status()
-        .is_err()
-    {
-        eprintln!("SKIPPED: {test}: there is no zstd to unpack streams of real xends");
-        return Vec::new();
-    }
-    let entries = fs::read_dir(directory).unwrap();
-    let mut paths: Vec<PathBuf> = entries
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.to_string_lossy().ends_with(".xend.zst"))
-        .collect();
-    paths.sort();
-    assert!(
-        !paths.is_empty(),
-        "RELOCD_CAPTURES names a directory without any *.xend.zst"
-    );
-    paths
-}
-
-/// `zstd -dc STREAM | relocd image ARGUMENTS`.
-fn piped(path: &Path, arguments: &[&str]) -> Output {
-    let mut zstd = Command::new("zstd")
-        .arg("-dcq")
-        .arg(path)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let output = tool(arguments).stdin(zstd.stdout.take().unwrap()).output().unwrap();
-    assert!(zstd.wait().unwrap().success());
-    output
-}
+use crate::{captures::Capture, err, fed, json, out, tool};
 
 /// The text behind a word, up to a blank or comma.
 fn after<'a>(line: &'a str, word: &str) -> &'a str {
@@ -214,26 +168,28 @@ fn types_agree(types: &str, report: &Value, name: &str) {
 
 #[test]
 fn captures_are_shown_as_their_layouts_say_and_right() {
-    for path in captures("captures_are_shown_as_their_layouts_say_and_right") {
-        let name = path.file_name().unwrap().to_str().unwrap().replace(".xend.zst", "");
-        let shown = piped(&path, &["show", "--json", "-"]);
+    for capture in Capture::all("captures_are_shown_as_their_layouts_say_and_right")
+        .into_iter()
+        .flatten()
+    {
+        let name = &capture.name;
+        let shown = fed(&["show", "--json", "-"], capture.stream());
         assert!(shown.status.success(), "{name}: {}", err(&shown));
         let report = json(&shown);
-        let layout = fs::read_to_string(path.with_file_name(format!("{name}.layout"))).unwrap();
-        compare(&layout, &report, &name);
+        let layout = capture.beside("layout");
+        compare(&layout, &report, name);
         let restarts = layout
             .lines()
             .filter(|line| line.contains("pfn numbers restart"))
             .count();
         assert_eq!(report["rounds"].as_array().unwrap().len(), restarts + 1, "{name}");
         assert_eq!(report["findings"], Value::Array(Vec::new()), "{name}");
-        let sxp = fs::read_to_string(path.with_file_name(format!("{name}.sxp"))).unwrap();
         assert_eq!(
             report["config"]["text"].as_str().unwrap().trim_end(),
-            sxp.trim_end(),
+            capture.beside("sxp").trim_end(),
             "{name}"
         );
-        let verified = piped(&path, &["verify", "-"]);
+        let verified = fed(&["verify", "-"], capture.stream());
         assert!(verified.status.success(), "{name}: {}", out(&verified));
     }
 }
@@ -241,14 +197,26 @@ fn captures_are_shown_as_their_layouts_say_and_right() {
 #[test]
 fn captures_are_converted_and_right() {
     let directory = tempfile::tempdir().unwrap();
-    for path in captures("captures_are_converted_and_right") {
-        let name = path.file_name().unwrap().to_str().unwrap().replace(".xend.zst", "");
-        let file = directory.path().join(&name);
-        let made = piped(&path, &["convert", "-", file.to_str().unwrap()]);
+    for capture in Capture::all("captures_are_converted_and_right").into_iter().flatten() {
+        let name = &capture.name;
+        let file = directory.path().join(name);
+        let made = fed(&["convert", "-", file.to_str().unwrap()], capture.stream());
         assert!(made.status.success(), "{name}: {}", err(&made));
         let verified = tool(&["verify"]).arg(&file).output().unwrap();
         assert!(verified.status.success(), "{name}: {}", out(&verified));
-        let old = json(&piped(&path, &["show", "--json", "-"]));
+        // From a file the same.
+        let (stream, again) = (file.with_extension("xend"), file.with_extension("again"));
+        fs::write(&stream, capture.stream()).unwrap();
+        let made = tool(&["convert"]).args([&stream, &again]).output().unwrap();
+        assert!(made.status.success(), "{name}: {}", err(&made));
+        assert!(
+            fs::read(&again).unwrap() == fs::read(&file).unwrap(),
+            "{name}: another file"
+        );
+        for file in [stream, again] {
+            fs::remove_file(file).unwrap();
+        }
+        let old = json(&fed(&["show", "--json", "-"], capture.stream()));
         let new = json(&tool(&["show", "--json"]).arg(&file).output().unwrap());
         for what in ["distinct", "again", "highest", "entries", "with_data", "types"] {
             assert_eq!(old["pages"][what], new["pages"][what], "{name}: {what}");
