@@ -5,7 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-#[path = "conversion/captures.rs"]
+#[path = "captures/mod.rs"]
 mod captures;
 #[path = "images/mod.rs"]
 mod images;

@@ -2,12 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-#[path = "image_tools/captures.rs"]
+#[path = "captures/mod.rs"]
 mod captures;
 #[path = "image_tools/failures.rs"]
 mod failures;
 #[path = "images/mod.rs"]
 mod images;
+#[path = "image_tools/layouts.rs"]
+mod layouts;
 
 use std::{
     fs,

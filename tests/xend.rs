@@ -4,7 +4,7 @@
 
 #[path = "xend/back.rs"]
 mod back;
-#[path = "conversion/captures.rs"]
+#[path = "captures/mod.rs"]
 mod captures;
 #[path = "xend/direct.rs"]
 mod direct;

@@ -1,4 +1,5 @@
-//! Streams that real xends sent.
+//! Streams that real xends sent, and what lies beside them. Test programs that share this file need parts of it only.
+#![allow(dead_code, clippy::unwrap_used)]
 
 use std::{
     fs,
@@ -9,6 +10,7 @@ use std::{
 /// A stream: an envelope and an image.
 pub struct Capture {
     pub name: String,
+    path: PathBuf,
     stream: Vec<u8>,
 }
 
@@ -44,16 +46,23 @@ impl Capture {
             let name = path.file_name().unwrap().to_string_lossy().replace(".xend.zst", "");
             Capture {
                 name,
+                path,
                 stream: output.stdout,
             }
         }))
     }
 
+    /// All of it.
+    pub fn stream(&self) -> &[u8] {
+        &self.stream
+    }
+
+    /// The text of the file beside it whose name ends in this: `layout`, what a first reading found; `sxp`, its configuration.
+    pub fn beside(&self, extension: &str) -> String {
+        fs::read_to_string(self.path.with_file_name(format!("{}.{extension}", self.name))).unwrap()
+    }
+
     /// The configuration in the envelope.
-    #[allow(
-        dead_code,
-        reason = "one of the test programs that share this file has no use for it"
-    )]
     pub fn config(&self) -> &[u8] {
         let length = u32::from_be_bytes(self.stream[16..20].try_into().unwrap());
         &self.stream[20..20 + length as usize]

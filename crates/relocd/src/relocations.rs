@@ -342,10 +342,10 @@ mod tests {
     #[test]
     fn what_an_arriving_domain_has_is_not_promised_any_more() {
         let books = Arc::new(Relocations::default());
-        let begin = |name: &str, direction, reserved_kib| {
+        let begin = |name: &str, direction, reserved_kib: u64| {
             let config = DomainConfig::new(name, Uuid::new_v4(), 1024, GuestKind::Pv);
             let relocation = Relocation {
-                reserved_kib,
+                reserved_kib: reserved_kib.into(),
                 ..Relocation::new(Uuid::new_v4(), direction, &config, "peer", "live")
             };
             books.begin(relocation, 10).unwrap()
