@@ -33,7 +33,7 @@ def before_anything_stops(_):
     refused("memory", A, ["memory"])
     B.ok("xl destroy filler")
 
-    B.ok("cat >/root/other.cfg", stdin=config("pv", memory=64).encode())
+    B.ok("cat >/root/other.cfg", stdin=config("pv", memory=128).encode())
     B.ok("xl create -p /root/other.cfg")
     refused("name taken", A, [GUEST, "exists"])
     B.ok(f"xl destroy {GUEST}")

@@ -91,6 +91,11 @@ impl Link for TcpLink {
                     IoSlice::advance_slices(&mut buffers, count);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // What Linux says once the time limit of a write is over.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let text = "the destination took nothing for too long: its host, or the network, may have gone";
+                    return Err(self.why(io::Error::new(io::ErrorKind::TimedOut, text)));
+                }
                 Err(error) => return Err(self.why(error)),
             }
         }
