@@ -112,6 +112,15 @@ fn what_can_lose_a_domain_is_said() {
         "{}",
         host.log()
     );
+    host.kill();
+    host.toolstack = "spool";
+    host.run();
+    assert_eq!(
+        host.logged("has no effect with --toolstack spool").len(),
+        1,
+        "{}",
+        host.log()
+    );
     host.configure("(relocd-safety-copy yes)");
     let (code, said) = check(&host);
     assert!(code == Some(0) && !said.contains("warning"), "{said}");

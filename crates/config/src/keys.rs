@@ -187,6 +187,6 @@ static KEYS: &[Key] = &[
     acts("relocd-max-arriving-memory", MEBIBYTES, "0", "MiB that arriving domains may take together; 0 = what is free"),
     acts("relocd-embedded-memory", MEBIBYTES, "0", "MiB for domains of the embedded toolstack; 0 = what is free"),
     acts("relocd-spool-directory", Directory, "/var/lib/relocd/spool", "where images and safety copies are kept; the default is below the state directory"),
-    acts("relocd-safety-copy", Bool, "yes", "keep a copy of what an xend sends until the domain runs; without effect in this version, which always does"),
+    acts("relocd-safety-copy", Bool, "yes", "keep a copy of what an xend sends until the domain runs; no = a domain that can't be started here is lost"),
     acts("relocd-journal-keep-days", number(1, 36500, "days"), "30", "days that the journal of a finished relocation is kept"),
 ];

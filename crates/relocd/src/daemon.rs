@@ -8,6 +8,7 @@ use std::{
 };
 
 use config::{Config, ConfigErrors, Loaded, Severity};
+use domain::HostFacts;
 use sd_notify::NotifyState;
 use tokio::time::sleep;
 use toolstack::{
@@ -131,6 +132,9 @@ async fn serve(
     let journal = Journal::open(&options.state_directory)?;
     let spool = open_spool(&options, &config).await?;
     let toolstack = toolstacks::open(options.toolstack, &config, &options.state_directory, &spool)?;
+    if !config.safety_copy && toolstack.name() == HostFacts::SPOOL {
+        tracing::warn!("relocd-safety-copy no has no effect with --toolstack spool, where domains are to stay on disk");
+    }
     let host = Arc::new(Host::new(toolstack, spool, journal, options.config.clone(), config));
     // First what was being started from the spool: whether it runs decides about the relocation that brought it.
     spooled::recover(&host).await;

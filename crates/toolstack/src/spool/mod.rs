@@ -24,6 +24,7 @@ mod error;
 mod files;
 mod follow;
 mod held;
+mod passage;
 mod reader;
 mod record;
 mod remains;
@@ -52,10 +53,11 @@ pub use departure::{depart, find_departed};
 pub use error::SpoolError;
 pub use follow::Growing;
 pub use held::Held;
+pub use passage::Taken;
 pub use reader::SpoolReader;
 pub use record::{Entry, EntryState, Purpose};
 pub use stack::SpoolToolstack;
-pub use writer::{SpoolWriter, Taken};
+pub use writer::SpoolWriter;
 
 /// What the spool is told of a domain that is to be written to it.
 #[derive(Clone, Copy, Debug)]
@@ -179,7 +181,7 @@ impl Spool {
     }
 
     /// Bytes that the image of any domain needs that only passes through.
-    pub const PASSAGE: u64 = writer::PASSAGE;
+    pub const PASSAGE: u64 = passage::ROOM;
 
     /// The memory, in bytes, of a domain whose image needs this much room: the opposite of [`Spool::needed`].
     fn memory_in(room: u64) -> u64 {

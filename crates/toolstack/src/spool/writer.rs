@@ -21,7 +21,9 @@ use image::{
 use nix::errno::Errno;
 
 use super::{
-    Entry, EntryState, Held, Incoming, Purpose, Spool, SpoolError, Writing, envelope, files, io_error, lock, remains,
+    Entry, EntryState, Held, Incoming, Purpose, Spool, SpoolError, Writing, envelope, files, io_error, lock,
+    passage::{self, Taken},
+    remains,
 };
 
 /// Bytes that are gathered; a batch of pages is larger and passes by.
@@ -35,34 +37,6 @@ const PATIENCE: Duration = Duration::from_secs(16 * 60);
 
 /// Bytes after which the disk is told to begin with them, so that little is left to wait for at the end, when the domain stands still.
 const STRETCH: u64 = 64 << 20;
-
-/// Bytes of an image that only passes through which may be on disk, and have not been read.
-const LAG: u64 = 256 << 20;
-
-/// Room for an image that only passes through.
-pub(super) const PASSAGE: u64 = LAG + (64 << 20);
-
-/// How often it is looked after what has been read.
-const PAUSE: Duration = Duration::from_millis(5);
-
-/// How far an image that only passes through has been read by whoever takes it.
-#[derive(Debug, Default)]
-pub struct Taken {
-    bytes: AtomicU64,
-    given_up: AtomicBool,
-}
-
-impl Taken {
-    /// So many bytes of it have been read.
-    pub fn up_to(&self, bytes: u64) {
-        self.bytes.fetch_max(bytes, Ordering::SeqCst);
-    }
-
-    /// Nobody reads it any more.
-    pub fn give_up(&self) {
-        self.given_up.store(true, Ordering::SeqCst);
-    }
-}
 
 /// An image on its way into the spool. Dropped before [`SpoolWriter::finish`] it leaves nothing, but for a safety copy that has all of the image: its
 /// files stay, and the next start makes an entry of them.
@@ -93,7 +67,7 @@ pub(super) fn begin(spool: &Spool, incoming: &Incoming<'_>) -> Result<SpoolWrite
     let written = Arc::new(AtomicU64::new(0));
     let passes = incoming.purpose == Purpose::Passage;
     let expected = if passes {
-        PASSAGE
+        passage::ROOM
     } else {
         Spool::needed(incoming.config)
     };
@@ -347,19 +321,6 @@ impl Counted {
         })
     }
 
-    /// Waits until what is on disk and has not been read is little.
-    fn wait_for_reader(&self) -> io::Result<()> {
-        let Some(taken) = &self.taken else { return Ok(()) };
-        let written = self.written.load(Ordering::Relaxed);
-        while written.saturating_sub(taken.bytes.load(Ordering::SeqCst)) > LAG {
-            if taken.given_up.load(Ordering::SeqCst) {
-                return Err(io::Error::other("nobody takes the image any more"));
-            }
-            thread::sleep(PAUSE);
-        }
-        Ok(())
-    }
-
     /// Writes; waits for a disk that is full, or fails, if that is better than to give up.
     fn write_patiently(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut since = None;
@@ -409,7 +370,9 @@ impl Write for Counted {
                 self.most
             )));
         }
-        self.wait_for_reader()?;
+        if let Some(taken) = &self.taken {
+            taken.wait(self.written.load(Ordering::Relaxed))?;
+        }
         let count = self.write_patiently(bytes)?;
         let now = self.written.fetch_add(count as u64, Ordering::Relaxed) + count as u64;
         if now - self.begun >= STRETCH {

@@ -25,6 +25,7 @@
 
 mod admit;
 mod early;
+mod hearing;
 mod line;
 mod orders;
 mod passage;

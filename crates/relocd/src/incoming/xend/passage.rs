@@ -53,11 +53,11 @@ pub(super) async fn conclude(
     building: Option<Building>,
 ) {
     let id = entry.id;
-    fault::reached(&["in", "concluded", "before"]).await;
     let built = match building {
         Some(building) => building.built(host).await,
         None => None,
     };
+    fault::reached(&["in", "concluded", "before"]).await;
     match (built, said) {
         (Some(arrived), Some(Said::Doubtful(why))) => leave(host, entry, arrived.id(), &why).await,
         (Some(arrived), _) => start(host, entry, arrived).await,

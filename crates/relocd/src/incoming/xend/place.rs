@@ -62,10 +62,23 @@ pub(super) fn was_whole(spool: &Path, id: Uuid) -> bool {
     whole(spool, id).exists()
 }
 
+/// All of which that has been noted.
+pub(super) fn noted_whole(spool: &Path) -> Vec<Uuid> {
+    let files = fs::read_dir(spool.join(INCOMING)).into_iter().flatten().flatten();
+    files
+        .filter_map(|file| file.file_name().to_str()?.strip_suffix(".whole")?.parse().ok())
+        .collect()
+}
+
 /// Forgets it: what became of the domain has been written down.
 pub(super) fn forget(spool: &Path, id: Uuid) {
+    // A receiver that was killed may have left its files. The note goes last: by it the next start finds them.
+    if let Err(error) = look(spool, id) {
+        tracing::warn!(%error, %id, "what is left of an image that has passed can't be removed");
+        return;
+    }
     let _ = fs::remove_file(whole(spool, id));
-    leave(spool, id);
+    let _ = fs::remove_dir(spool.join(INCOMING));
 }
 
 /// An image has come to its end: it becomes an entry, and goes to the others. On disk when this returns.

@@ -14,7 +14,6 @@ use std::{
     os::{fd::AsFd, unix::net::UnixStream},
     process::ExitCode,
     sync::{Arc, OnceLock, atomic::Ordering},
-    thread,
     time::{Duration, Instant},
 };
 
@@ -25,9 +24,10 @@ use image::{
     record::RecordType,
 };
 use peer::xend::{self, Custody, Failure, ImageBytes, Keeper, Verdict};
-use toolstack::spool::{Incoming, Purpose, Spool, SpoolWriter, Taken};
+use toolstack::spool::{Incoming, Purpose, Spool, SpoolWriter};
 
 use super::{
+    hearing::{Daemon, listen, progress},
     orders::{self, Job, Order, Said},
     place,
 };
@@ -44,20 +44,6 @@ const SMALL: Duration = Duration::from_secs(3600);
 
 /// How long a sender may take to close behind a whole image: before 4.1 it waits for its devices to go, 100 s at most.
 const CLOSE: Duration = Duration::from_secs(120);
-
-/// Between two words on how far it is.
-const PROGRESS: Duration = Duration::from_millis(500);
-
-/// The receiver's end of the line to the daemon. Nobody may be there any more.
-struct Daemon(UnixStream);
-
-impl Daemon {
-    fn say(&mut self, what: &Said) {
-        if let Err(error) = orders::say(&mut self.0, what) {
-            tracing::debug!(%error, "the daemon has gone");
-        }
-    }
-}
 
 /// The process: the connection is its standard input, the line to the daemon its standard output.
 pub fn main() -> ExitCode {
@@ -331,50 +317,6 @@ fn farewell<R: io::Read>(connection: &mut TcpStream, bytes: &ImageBytes<'_, R>) 
         tracing::debug!(%error, "the sender has gone, as xends do");
     }
     closed
-}
-
-/// Hears what the daemon says, as long as there is one.
-fn listen(
-    mut orders: BufReader<UnixStream>,
-    cancel: &Arc<OnceLock<String>>,
-    abandon: &Arc<OnceLock<String>>,
-    taken: Option<Arc<Taken>>,
-) {
-    let (cancel, abandon) = (Arc::clone(cancel), Arc::clone(abandon));
-    thread::spawn(move || {
-        while let Ok(Some(order)) = orders::hear(&mut orders) {
-            match (order, &taken) {
-                (Order::Cancel(reason), _) => drop(cancel.set(reason)),
-                (Order::Abandon(reason), Some(taken)) => {
-                    let _ = abandon.set(reason);
-                    taken.give_up();
-                }
-                (Order::Taken(bytes), Some(taken)) => taken.up_to(bytes),
-                _ => {}
-            }
-        }
-        // What passes through needs somebody who takes it.
-        if let Some(taken) = taken {
-            let _ = abandon.set("relocd has ended".to_owned());
-            taken.give_up();
-        }
-    });
-}
-
-/// Says now and then how many bytes have come.
-fn progress(daemon: &Daemon) -> impl FnMut(u64) + use<> {
-    let mut line = daemon.0.try_clone().ok();
-    let mut last = Instant::now();
-    move |bytes| {
-        if last.elapsed() >= PROGRESS
-            && let Some(daemon) = &mut line
-        {
-            last = Instant::now();
-            if orders::say(daemon, &Said::Progress(bytes)).is_err() {
-                line = None;
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     blocking::{blocking, patiently},
     host::Host,
-    journal::Entry,
+    journal::{Direction, Entry},
     relocations::Booked,
 };
 
@@ -126,7 +126,17 @@ pub(super) async fn runs_here(host: &Arc<Host>, entry: &Entry) -> Result<Option<
 pub async fn all(host: &Arc<Host>, known: &[Uuid]) {
     let spool = host.spool.clone();
     let directory = spool.directory().to_owned();
-    let places = blocking(move || place::all(&directory)).await;
+    let journal = host.journal.clone();
+    let places = blocking(move || {
+        for id in place::noted_whole(&directory) {
+            let found = journal.find(id, Direction::In);
+            if found.is_ok_and(|entry| entry.is_none_or(|entry| is_over(&entry))) {
+                place::forget(&directory, id);
+            }
+        }
+        place::all(&directory)
+    })
+    .await;
     for id in places.into_iter().filter(|id| !known.contains(id)) {
         let directory = spool.directory().to_owned();
         match blocking(move || place::look(&directory, id)).await {
