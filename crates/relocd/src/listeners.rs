@@ -96,14 +96,16 @@ impl Listeners {
         for port in closed {
             tracing::info!(address = %port.address, "no longer listening");
         }
-        self.bound.retain(|(port, task)| {
-            let stays = wanted.contains(port);
-            if !stays {
-                tracing::info!(address = %port.address, "no longer listening");
-                task.abort();
+        for (port, task) in std::mem::take(&mut self.bound) {
+            if wanted.contains(&port) {
+                self.bound.push((port, task));
+                continue;
             }
-            stays
-        });
+            task.abort();
+            // It has the socket: said is what is so.
+            let _ = task.await;
+            tracing::info!(address = %port.address, "no longer listening");
+        }
         for (port, listener) in new {
             self.accept(host, port, listener);
         }

@@ -7,12 +7,17 @@ use std::{
         net::UnixStream as StdUnixStream,
     },
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 use peer::control::Failure;
 use tokio::net::{UnixListener, UnixStream};
 
 use crate::failure;
+
+/// How long a daemon's sockets may outlive it.
+const LINGERING: Duration = Duration::from_secs(2);
 
 /// Why there is no socket.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +51,7 @@ pub fn bind(path: &Path) -> Result<UnixListener, ControlError> {
     };
     match fs::symlink_metadata(path) {
         Ok(found) if !found.file_type().is_socket() => return Err(ControlError::NotASocket(path.to_owned())),
-        Ok(_) if StdUnixStream::connect(path).is_ok() => return Err(ControlError::InUse(path.to_owned())),
+        Ok(_) if is_answered(path) => return Err(ControlError::InUse(path.to_owned())),
         Ok(_) => fs::remove_file(path).map_err(io_error("removing the old one"))?,
         Err(_) => {}
     }
@@ -64,6 +69,18 @@ pub fn bind(path: &Path) -> Result<UnixListener, ControlError> {
     // Who comes before this line is stopped by the check of credentials.
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(io_error("restricting it"))?;
     Ok(listener)
+}
+
+/// Whether a daemon is there. One that has just been killed may seem to be: a process that it was about to start has its sockets until it becomes a program.
+fn is_answered(path: &Path) -> bool {
+    let begun = Instant::now();
+    while StdUnixStream::connect(path).is_ok() {
+        if begun.elapsed() > LINGERING {
+            return true;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    false
 }
 
 /// Who gives an order, as the system knows it.
