@@ -19,6 +19,9 @@ probe_address=192.168.77.3
 say() { printf '%(%H:%M:%S)T  %s\n' -1 "$*"; }
 fail() { printf 'lab: %s\n' "$*" >&2; exit 1; }
 
+# A host's root file system, as `build` makes it.
+root_archive() { echo "$cache/$1.tar"; }
+
 need_root() { [ "$(id -u)" -eq 0 ] || fail "needs root: packages, a network namespace, file systems with root's files"; }
 
 # For ssh and scp: `ssh -F "$state/ssh_config" a`. One connection serves many commands: each new one costs a second here.
@@ -64,8 +67,8 @@ power_on() {
     case $host in a) number=01 ;; b) number=02 ;; esac
     qemu-system-x86_64 -accel tcg,thread=multi -cpu Opteron_G3-v1,+svm,+npt,+aes,+pclmulqdq,+ssse3,+sse4.1,+sse4.2,+popcnt \
         -m 3072 -smp 1 -display none -monitor none -serial "file:$state/$host.log" -no-reboot \
-        -kernel "$state/xen.elf" -append "console=com1 com1=115200,8n1 dom0_mem=1024M,max:1024M loglvl=all guest_loglvl=all noreboot" \
-        -initrd "$state/vmlinuz root=/dev/vda ro console=hvc0 net.ifnames=0 quiet,$state/initrd" \
+        -kernel "$state/$host.xen" -append "console=com1 com1=115200,8n1 dom0_mem=1024M,max:1024M loglvl=all guest_loglvl=all noreboot" \
+        -initrd "$state/$host.linux root=/dev/vda ro console=hvc0 net.ifnames=0 quiet,$state/$host.initrd" \
         -drive "file=$state/$host.img,if=virtio,format=raw,cache=unsafe" \
         -netdev "user,id=n0,restrict=on,hostfwd=tcp:127.0.0.1:$(ssh_port "$host")-:22" -device "virtio-net-pci,netdev=n0,mac=52:54:00:77:01:$number" \
         -netdev "vde,id=n1,sock=$state/switch" -device "virtio-net-pci,netdev=n1,mac=52:54:00:77:00:$number" \

@@ -31,5 +31,5 @@ pub use error::ImageError;
 pub use flow::copy;
 pub use item::{DomainHeader, ImageSink, ImageSource, Item};
 pub use order::OrderCheck;
-pub use page::{PAGE_SIZE, PageBatch, PageContent, PageEntry, PageType};
+pub use page::{PAGE_SIZE, PageBatch, PageContent, PageEntry, PageType, is_zero};
 pub use recognise::{Certainty, FIRST_BYTES, Format, Recognised, not_an_image, recognise};

@@ -94,3 +94,25 @@ pub(crate) fn data_pages(entries: &[PageEntry]) -> usize {
     let with_data = entries.iter().filter(|entry| entry.content == PageContent::Data);
     with_data.count()
 }
+
+/// Whether all bytes are zero. A page with content shows it within its first bytes, mostly.
+pub fn is_zero(page: &[u8]) -> bool {
+    page.chunks(64)
+        .all(|line| line.iter().fold(0, |any, byte| any | byte) == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_byte_makes_a_page() {
+        let mut page = [0; PAGE_SIZE];
+        assert!(is_zero(&page));
+        for at in [0, 1, 63, 64, 2048, PAGE_SIZE - 1] {
+            page[at] = 0x80;
+            assert!(!is_zero(&page), "{at}");
+            page[at] = 0;
+        }
+    }
+}

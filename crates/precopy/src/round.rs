@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use image::{ImageError, ImageSink, Item, PAGE_SIZE, PageBatch, PageContent, PageEntry, PageType};
+use image::{ImageError, ImageSink, Item, PAGE_SIZE, PageBatch, PageContent, PageEntry, PageType, is_zero};
 
 use crate::{
     Bitmap, Clock, Guest, Observer, Progress,
@@ -173,10 +173,4 @@ impl<'a> Copier<'a> {
         self.progress.rate = self.rate.get().unwrap_or_default() as u64;
         self.observer.progress(&self.progress)
     }
-}
-
-/// Whether all bytes are zero. A page with content shows it within its first bytes, mostly.
-fn is_zero(page: &[u8]) -> bool {
-    page.chunks(64)
-        .all(|line| line.iter().fold(0, |any, byte| any | byte) == 0)
 }

@@ -42,7 +42,7 @@ impl ArrivedDomain {
     fn run(&mut self) -> Result<()> {
         let own = match self.fresh.take() {
             Some(own) => {
-                self.host.unpause(self.id)?;
+                self.host.begin(self.id)?;
                 own
             }
             None => self.look_and_run()?,

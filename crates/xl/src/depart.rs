@@ -13,7 +13,7 @@ use std::{
 };
 
 use image::{
-    ImageError, ImageSink, ImageSource, Item, PAGE_SIZE, PageBatch, PageContent, PageEntry,
+    ImageError, ImageSink, ImageSource, Item, PAGE_SIZE, PageBatch, PageContent, PageEntry, is_zero,
     record::RecordType,
     save::{SaveConfig, SaveHeader, SaveImage},
     v2::V2Reader,
@@ -40,8 +40,8 @@ pub(crate) fn offline(
     observer: &mut dyn Observer,
 ) -> Result<Box<dyn Departed>> {
     let id = departure.id;
-    let own = take(host, departure)?;
-    match save(host, departure, image, observer) {
+    let Taken { own, pages } = take(host, departure)?;
+    match save(host, departure, pages, image, observer) {
         Ok(suspended) => Ok(Box::new(DepartedDomain::new(Arc::clone(host), id, own, suspended))),
         Err(error) => Err(undo(host, id, &own, error)),
     }
@@ -55,8 +55,16 @@ pub(crate) fn undo(host: &Host, id: DomainId, own: &str, error: ToolstackError) 
     }
 }
 
-/// Gives the domain the relocation's name: from here on it is held. Its own name.
-pub(crate) fn take(host: &Host, departure: &Departure<'_>) -> Result<String> {
+/// A domain that a relocation holds.
+pub(crate) struct Taken {
+    /// Its own name.
+    pub(crate) own: String,
+    /// Its memory.
+    pub(crate) pages: u64,
+}
+
+/// Gives the domain the relocation's name: from here on it is held.
+pub(crate) fn take(host: &Host, departure: &Departure<'_>) -> Result<Taken> {
     let id = departure.id;
     let row = host.row(id)?;
     let Name::Plain(own) = &row.name else {
@@ -85,17 +93,20 @@ pub(crate) fn take(host: &Host, departure: &Departure<'_>) -> Result<String> {
         )));
     }
     host.rename(id, &Name::departing(departure.relocation, own))?;
-    Ok(own.clone())
+    Ok(Taken {
+        own: own.clone(),
+        pages: row.domain().memory_kib * 1024 / PAGE_SIZE as u64,
+    })
 }
 
 /// The whole save; since when the domain stands still.
 fn save(
     host: &Host,
     departure: &Departure<'_>,
+    pages: u64,
     image: &mut dyn ImageSink,
     observer: &mut dyn Observer,
 ) -> Result<Instant> {
-    let pages = host.row(departure.id)?.domain().memory_kib * 1024 / PAGE_SIZE as u64;
     let arguments = ["save", "-p", &departure.id.to_string(), "/dev/stdout"];
     let mut running = host.program.start(&arguments, Stdio::null(), Stdio::piped())?;
     let _noted = host.groups.note(departure.relocation, running.group())?;
@@ -252,30 +263,29 @@ impl<'a> Pump<'a> {
     /// xl sends every page in full; pages of zeros need not travel.
     fn pages(&mut self, batch: &PageBatch<'_>) -> std::result::Result<(), ImageError> {
         self.round(batch);
-        let is_zero = |page: &[u8]| page.iter().all(|byte| *byte == 0);
-        let zeros = batch.pages().filter(|(_, page)| page.is_some_and(is_zero)).count();
+        let mut zeros = 0;
+        self.entries.clear();
+        self.entries.extend(batch.pages().map(|(entry, page)| {
+            let zero = page.is_some_and(is_zero);
+            zeros += u64::from(zero);
+            let content = if zero { PageContent::Zero } else { entry.content };
+            PageEntry { content, ..entry }
+        }));
         if zeros == 0 {
             self.image.put(Item::Pages(*batch))?;
         } else {
-            self.entries.clear();
             self.data.clear();
-            for (entry, page) in batch.pages() {
-                let content = match page {
-                    Some(page) if is_zero(page) => PageContent::Zero,
-                    Some(page) => {
-                        self.data.extend_from_slice(page);
-                        PageContent::Data
-                    }
-                    None => entry.content,
-                };
-                self.entries.push(PageEntry { content, ..entry });
+            for ((_, page), entry) in batch.pages().zip(&self.entries) {
+                if let (Some(page), PageContent::Data) = (page, entry.content) {
+                    self.data.extend_from_slice(page);
+                }
             }
             self.image.put(Item::Pages(PageBatch {
                 entries: &self.entries,
                 data: &self.data,
             }))?;
         }
-        self.count(batch.data_pages() as u64, zeros as u64)
+        self.count(batch.data_pages() as u64, zeros)
     }
 
     fn count(&mut self, pages: u64, zeros: u64) -> std::result::Result<(), ImageError> {

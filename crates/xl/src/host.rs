@@ -27,6 +27,9 @@ use crate::{
 const DESTROYING: Duration = Duration::from_secs(120);
 /// How long a change may take to show in the list.
 const SHOWING: Duration = Duration::from_secs(2);
+/// How long a domain that has just been unpaused is left alone. It attaches to its devices now, domain 0 serves it in that, and both may have to share one
+/// processor with whatever xl does: a look at the list would make the guest's network stand still for longer by what the look takes.
+const ATTACHING: Duration = Duration::from_millis(600);
 /// How long a domain waits for another one to be built. Shorter than the other host waits for it.
 const QUEUEING: Duration = Duration::from_secs(15);
 
@@ -137,10 +140,7 @@ impl Host {
             return Ok(());
         }
         done?;
-        let what = arguments.join(" ");
-        Err(ToolstackError::Failed(format!(
-            "xl {what} had no effect on domain {id}"
-        )))
+        Err(no_effect(&arguments.join(" "), id))
     }
 
     pub(crate) fn pause(&self, id: DomainId) -> Result<()> {
@@ -151,6 +151,17 @@ impl Host {
     pub(crate) fn unpause(&self, id: DomainId) -> Result<()> {
         let runs = |row: Option<&Row>| row.is_some_and(|row| !row.flags.paused);
         self.command(&["unpause", &id.to_string()], id, QUICK, runs)
+    }
+
+    /// Runs a domain for the first time here.
+    pub(crate) fn begin(&self, id: DomainId) -> Result<()> {
+        let done = self.program.run(&["unpause", &id.to_string()], QUICK);
+        thread::sleep(ATTACHING);
+        if self.row(id)?.flags.paused {
+            done?;
+            return self.unpause(id);
+        }
+        Ok(())
     }
 
     pub(crate) fn rename(&self, id: DomainId, name: &str) -> Result<()> {
@@ -167,14 +178,15 @@ impl Host {
 
     /// Ends a domain; fine if it has gone already. One whose memory somebody still maps stays as a shell that never runs again.
     pub(crate) fn destroy(&self, id: DomainId) -> Result<()> {
-        let Some(row) = self.find(id)? else { return Ok(()) };
-        if !row.flags.dying {
-            let ended = |row: Option<&Row>| row.is_none_or(|row| row.flags.dying);
-            self.command(&["destroy", &id.to_string()], id, DESTROYING, ended)?;
+        let done = self.program.run(&["destroy", &id.to_string()], DESTROYING);
+        if self.becomes(id, |row| row.is_none())? {
+            return Ok(());
         }
-        if !self.becomes(id, |row| row.is_none())? {
-            tracing::warn!(domid = id, "the domain has ended, but something still holds its memory");
+        if self.find(id)?.is_some_and(|row| !row.flags.dying) {
+            done?;
+            return Err(no_effect(&format!("destroy {id}"), id));
         }
+        tracing::warn!(domid = id, "the domain has ended, but something still holds its memory");
         Ok(())
     }
 
@@ -184,6 +196,10 @@ impl Host {
         running.end();
         undone
     }
+}
+
+fn no_effect(what: &str, id: DomainId) -> ToolstackError {
+    ToolstackError::Failed(format!("xl {what} had no effect on domain {id}"))
 }
 
 /// Bytes that are read of an image that nobody wants.

@@ -19,7 +19,8 @@
 //!
 //! # Which xl
 //!
-//! `xl` is looked for along `PATH`, as an operator's shell does it. Debian's and other packages put a wrapper there that picks the version that fits the hypervisor.
+//! `xl` is looked for along `PATH`, as an operator's shell does it. Debian's packages put a script there that picks the program
+//! that fits the hypervisor: that program is then used itself.
 //! What is said here of `xl`'s behaviour was seen with Xen 4.17 and 4.20, or read in their source.
 
 mod arrive;

@@ -25,16 +25,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use domain::admission;
-use image::{ImageSink, PAGE_SIZE};
+use image::ImageSink;
 use nix::sys::signal::Signal;
 use toolstack::{Departed, Departure, LiveOptions, Observer, OnNoConvergence, Result, ToolstackError};
 
 use crate::{
     decide::DepartedDomain,
-    depart::{self, Pump, SILENCE},
+    depart::{self, Pump, SILENCE, Taken},
     host::Host,
-    json,
     pipe::Timed,
     program::Running,
     running::Held,
@@ -62,10 +60,8 @@ pub(crate) fn live(
             what: "slow a domain down or tell early that it does not converge: leave out --on-no-convergence, or stop",
         });
     }
-    let config = json::config(&host.json(id)?).map_err(ToolstackError::Failed)?;
-    admission::check_live(&config, &host.facts()?).map_err(|refusal| ToolstackError::Failed(refusal.to_string()))?;
-    let own = depart::take(host, departure)?;
-    match migrate(host, departure, options, image, observer) {
+    let Taken { own, pages } = depart::take(host, departure)?;
+    match migrate(host, departure, pages, options, image, observer) {
         Ok((held, suspended)) => Ok(Box::new(DepartedDomain::held(
             Arc::clone(host),
             id,
@@ -81,12 +77,12 @@ pub(crate) fn live(
 fn migrate(
     host: &Host,
     departure: &Departure<'_>,
+    pages: u64,
     options: &LiveOptions,
     image: &mut dyn ImageSink,
     observer: &mut dyn Observer,
 ) -> Result<(Held, Instant)> {
     let id = departure.id.to_string();
-    let pages = host.row(departure.id)?.domain().memory_kib * 1024 / PAGE_SIZE as u64;
     let door = Door::open(host, departure)?;
     let command = door.command(host);
     // The name of the host is only handed on to the transport.

@@ -4,7 +4,9 @@
 //! domain can't go. Whoever is given up is therefore ended with its whole group.
 
 use std::{
+    env,
     ffi::OsString,
+    fs,
     io::{self, Read},
     os::unix::{ffi::OsStringExt, process::CommandExt},
     path::{Path, PathBuf},
@@ -42,9 +44,25 @@ pub(crate) struct Program {
     path: PathBuf,
 }
 
+/// Where Debian has the script that is `xl` there.
+const DEBIAN_WRAPPER: &str = "/usr/lib/xen-common/bin";
+
 impl Program {
     pub(crate) fn new(path: PathBuf) -> Program {
         Program { path }
+    }
+
+    /// The program of this name along `PATH`; on Debian the one that its wrapper picks for the hypervisor that runs: the script takes a quarter of the time of
+    /// each command.
+    pub(crate) fn find(name: PathBuf) -> Program {
+        let part = |part| fs::read_to_string(format!("/sys/hypervisor/version/{part}"));
+        let picked = || {
+            let (major, minor) = (part("major").ok()?, part("minor").ok()?);
+            let wrapper = fs::canonicalize(along_path(&name)?).ok()?;
+            let real = PathBuf::from(format!("/usr/lib/xen-{}.{}/bin/xl", major.trim(), minor.trim()));
+            (wrapper.starts_with(DEBIAN_WRAPPER) && real.is_file()).then_some(real)
+        };
+        Program::new(picked().unwrap_or(name))
     }
 
     /// Runs it to its end; what it printed.
@@ -108,6 +126,15 @@ impl Program {
             ended: None,
         })
     }
+}
+
+/// Which file a name is, as a shell finds it.
+fn along_path(name: &Path) -> Option<PathBuf> {
+    let directories = env::var_os("PATH")?;
+    // What is a path already stays one.
+    env::split_paths(&directories)
+        .map(|directory| directory.join(name))
+        .find(|path| path.is_file())
 }
 
 /// An `xl` that runs. Dropped before its end, it is ended.

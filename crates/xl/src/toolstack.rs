@@ -44,7 +44,7 @@ impl Xl {
     /// # Errors
     /// If its directory can't be made, or `xl` does not work here: then there is no Xen, or no dom0.
     pub fn new(settings: &Settings, program: PathBuf, helper: PathBuf) -> Result<Xl> {
-        let host = Host::new(Program::new(program), helper, settings.state_directory.join("xl"))?;
+        let host = Host::new(Program::find(program), helper, settings.state_directory.join("xl"))?;
         host.facts()?;
         for row in host.list()? {
             if let Name::Arriving { relocation, own } | Name::Departing { relocation, own } = &row.name {

@@ -108,6 +108,23 @@ def other(host):
     return B if host is A else A
 
 
+def open_up():
+    """From the package as it is installed to hosts that relocate to each other; first seen to refuse. Nothing, on hosts where it was done before."""
+    if NETWORK in A.ok("cat /etc/xen/xend-config.sxp"):
+        return
+    for host in HOSTS:
+        need(host.run("systemctl is-active relocd").code != 0, f"the package started relocd on {host}")
+        host.ok("systemctl enable --now relocd")
+    for host in HOSTS:
+        done = host.run(f"relocd check-host {other(host).address}")
+        need(done.code != 0 and "xend-relocation-hosts-allow" in done.text, f"{other(host)} does not refuse by default: {done.text}")
+        print(f"    by default, {other(host)} to {host}: {done.text.strip().splitlines()[0]}", flush=True)
+    for host in HOSTS:
+        host.allow(f"^localhost$ {NETWORK}")
+    for host in HOSTS:
+        host.ok(f"relocd check-host {other(host).address}")
+
+
 def config(kind, memory=256, extra="", vif="bridge=xenbr0", more=""):
     lines = [
         f'name = "{GUEST}"', f'type = "{kind}"', f"memory = {memory}", "vcpus = 1", 'kernel = "/guest/vmlinuz"', 'ramdisk = "/guest/initrd"',
@@ -116,6 +133,8 @@ def config(kind, memory=256, extra="", vif="bridge=xenbr0", more=""):
     if kind != "pv":
         # Without it guests crash in QEMU's emulation of AMD's virtualization.
         lines.append('tsc_mode = "native"')
+    if kind == "hvm":
+        lines += ['vga = "none"', "nographic = 1", 'serial = "pty"']
     return "\n".join(lines + [more]) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""Runs the lab's scenarios on two hosts that are up, and prints one table. Usage: main.py [--core] [--only N,N] [--times N]"""
+"""Runs the lab's scenarios on two hosts that are up, and prints one table. Usage: main.py [--core] [--only N,N] [--times N] [--keep]"""
 import argparse
 import sys
 import time
@@ -9,13 +9,16 @@ import lab
 import moves
 import refusals
 import speed
+import versions
 import xend
 
 # Number, what it is called, whether it belongs to the core, and the function: it gives back the figures for the table.
 SCENARIOS = (
     ("1", True, moves.live_there_and_back),
+    ("1pv", False, moves.pv_live_there_and_back),
     ("2", True, moves.pv_offline),
     ("3", False, moves.pvh_offline),
+    ("3hvm", False, moves.hvm),
     ("4a", False, moves.dirtying_slowly),
     ("4b", False, moves.dirtying_fast),
     ("5", True, refusals.before_anything_stops),
@@ -24,6 +27,7 @@ SCENARIOS = (
     ("8", False, refusals.other_subnet),
     ("9", True, moves.reboot_after_relocation),
     ("speed", False, speed.against_stock_xl),
+    ("10", False, versions.newer_xen),
 )
 
 
@@ -32,9 +36,16 @@ def main():
     parser.add_argument("--core", action="store_true", help="only what is checked at each change, each thing once")
     parser.add_argument("--only", help="numbers of scenarios, with commas")
     parser.add_argument("--times", type=int, help="how often scenario 1 goes there and back")
+    parser.add_argument("--keep", action="store_true", help="the hosts are used afterwards")
     options = parser.parse_args()
     options.times = options.times or (1 if options.core else 10)
     chosen = options.only.split(",") if options.only else [number for number, core, _ in SCENARIOS if core or not options.core]
+    unknown = set(chosen) - {number for number, _, _ in SCENARIOS}
+    if unknown:
+        parser.error(f"no scenario {', '.join(sorted(unknown))}; there are {', '.join(number for number, _, _ in SCENARIOS)}")
+    lab.open_up()
+    if not options.only and not moves.has_shadow_paging():
+        chosen = [number for number in chosen if number != "1pv"]
     rows = []
     for number, _, scenario in SCENARIOS:
         if number not in chosen:

@@ -14,11 +14,12 @@ def reattach_console(host):
     need(int(said.strip() or 0) >= 2, f"xm console on {host} shows {said.strip()} ticks of the guest in 6 s")
 
 
-def there_and_back(kind, live, times, extra=""):
+def there_and_back(kind, modes, extra=""):
+    """From a to b, back, and so on: live where a mode says so, offline where not."""
     create(A, kind, extra=extra)
     at, totals, downtimes, losses = A, [], [], []
     uptime = None
-    for _ in range(2 * times):
+    for live in modes:
         with Probe() as probe:
             _, seconds = migrated(at, live=live)
             at = other(at)
@@ -32,30 +33,44 @@ def there_and_back(kind, live, times, extra=""):
         downtimes.append(max(probe.figures["tcp_gap"], probe.figures["ping_gap"]))
         losses.append(probe.figures["pings_lost"])
     reattach_console(at)
-    return (f"{2 * times} relocations, total {spread(totals, 's')}, longest stall {spread(downtimes, 's')}, "
+    return (f"{len(totals)} relocations, total {spread(totals, 's')}, longest stall {spread(downtimes, 's')}, "
             f"pings lost of one each 10 ms {spread(losses, '')}, no line of the TCP connection lost (min / median / max)")
 
 
 def live_there_and_back(options):
     """PVH guest, live, there and back"""
-    return there_and_back("pvh", True, options.times, "wss=64 dirty=1")
+    return there_and_back("pvh", [True, True] * options.times, "wss=64 dirty=1")
+
+
+def pv_live_there_and_back(options):
+    """PV guest, live, there and back"""
+    return there_and_back("pv", [True, True] * options.times, "wss=64 dirty=1")
+
+
+def has_shadow_paging():
+    return "shadow" in A.ok("xl info | grep virt_caps")
 
 
 def pv_offline(_):
     """PV guest, offline, there and back; live is refused beforehand"""
     create(A, "pv")
-    if "shadow" not in A.ok("xl info | grep virt_caps"):
+    if not has_shadow_paging():
         done = A.run(f"xm migrate -l web {B.address}")
         need(done.code != 0 and "shadow" in done.text and "without -l" in done.text, f"live was not refused with a word on the other mode: {done.text}")
         one_copy(A)
     A.ok("xm destroy web")
     until("the guest has gone", lambda: not A.domains())
-    return there_and_back("pv", False, 1)
+    return there_and_back("pv", [False, False])
 
 
 def pvh_offline(_):
     """PVH guest, offline, there and back"""
-    return there_and_back("pvh", False, 1)
+    return there_and_back("pvh", [False, False])
+
+
+def hvm(_):
+    """HVM guest, live there, and offline back"""
+    return there_and_back("hvm", [True, False])
 
 
 def dirtying(rate):

@@ -1,0 +1,45 @@
+"""Scenario 10: two versions of Xen."""
+import subprocess
+
+from lab import A, B, LAB, NETWORK, clear, create, migrate, migrated, need, one_copy
+from refusals import refused
+
+
+def reinstall(host, release):
+    """Another Debian on a host, with relocd from the same package, opened up."""
+    host.power("off")
+    subprocess.run([f"{LAB}/install", host.name, release], check=True)
+    host.power("on")
+    host.ok("dpkg -i /root/relocd.deb >/dev/null; systemctl enable --now relocd")
+    host.allow(f"^localhost$ {NETWORK}")
+    host.free_at_rest = host.free()
+
+
+def version(host):
+    return host.ok("xl info | sed -n 's/^xen_version *: *//p'").strip()
+
+
+def newer_xen(options):
+    """Xen 4.17 to 4.20, and back with --force"""
+    reinstall(B, "trixie")
+    try:
+        there = f"{version(A)} to {version(B)}"
+        create(A, "pvh")
+        told, _ = migrated(A)
+        one_copy(B)
+        refused("to an older Xen", B, ["--force"])
+        done, _ = migrate(B, options="--force ")
+        at = one_copy()
+        need((done.code == 0) == (at is A), f"xm migrate ended with {done.code}, and the guest runs on {at}: {done.text}")
+        back = "PVH live works" if at is A else f"PVH live fails, and the guest runs on: {done.text.strip().splitlines()[-1]}"
+        clear()
+        create(B, "pv")
+        refused("PV offline to an older Xen", B, ["--force"], live=False)
+        done, _ = migrate(B, live=False, options="--force ")
+        at = one_copy()
+        need((done.code == 0) == (at is A), f"xm migrate ended with {done.code}, and the guest runs on {at}: {done.text}")
+        back += "; PV offline works" if at is A else f"; PV offline fails, and the guest runs on: {done.text.strip().splitlines()[-1]}"
+        return f"{there}: {told}; back, refused without --force, with it: {back}"
+    finally:
+        if options.keep:
+            reinstall(B, "bookworm")
