@@ -21,6 +21,10 @@ class Failed(Exception):
     """A scenario does not hold."""
 
 
+class Skipped(Exception):
+    """What a scenario needs is not here."""
+
+
 def need(holds, what):
     if not holds:
         raise Failed(what)
@@ -125,10 +129,12 @@ def open_up():
         host.ok(f"relocd check-host {other(host).address}")
 
 
-def config(kind, memory=256, extra="", vif="bridge=xenbr0", more=""):
+def config(kind, memory=128, extra="", vif="bridge=xenbr0", more=""):
+    # The console that xl shows: of an HVM guest it is the serial port.
+    console = "ttyS0" if kind == "hvm" else "hvc0"
     lines = [
         f'name = "{GUEST}"', f'type = "{kind}"', f"memory = {memory}", "vcpus = 1", 'kernel = "/guest/vmlinuz"', 'ramdisk = "/guest/initrd"',
-        f"vif = ['mac=00:16:3e:77:00:10,{vif}']", f'extra = "console=hvc0 quiet address={GUEST_ADDRESS} {extra}"', 'on_crash = "preserve"',
+        f"vif = ['mac=00:16:3e:77:00:10,{vif}']", f'extra = "console={console} quiet address={GUEST_ADDRESS} {extra}"', 'on_crash = "preserve"',
     ]
     if kind != "pv":
         # Without it guests crash in QEMU's emulation of AMD's virtualization.

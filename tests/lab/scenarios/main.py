@@ -55,14 +55,16 @@ def main():
         begun = time.monotonic()
         try:
             lab.clear()
-            figures, failed = scenario(options), None
+            outcome, figures = "ok", scenario(options)
+        except lab.Skipped as skipped:
+            outcome, figures = "skipped", str(skipped)
         except Exception as error:  # A scenario that breaks has failed; the others are to run.
-            figures, failed = "", str(error) or repr(error)
+            outcome, figures = "FAILED", str(error) or repr(error)
             if not isinstance(error, lab.Failed):
                 traceback.print_exc()
             for host in lab.HOSTS:
                 print(f"--- log of {host}\n{host.log()}", flush=True)
-        rows.append((number, name, "FAILED" if failed else "ok", f"{time.monotonic() - begun:.0f} s", failed or figures or ""))
+        rows.append((number, name, outcome, f"{time.monotonic() - begun:.0f} s", figures or ""))
         print(f"    {rows[-1][2]}, {rows[-1][3]}: {rows[-1][4]}", flush=True)
     print()
     for row in rows:

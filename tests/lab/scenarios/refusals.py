@@ -28,7 +28,7 @@ def before_anything_stops(_):
     finally:
         B.allow(f"^localhost$ {NETWORK}")
 
-    B.ok("cat >/root/other.cfg", stdin=config("pv", memory=B.free() - 128, vif="bridge=xenbr0").replace(f'"{GUEST}"', '"filler"').encode())
+    B.ok("cat >/root/other.cfg", stdin=config("pv", memory=B.free() - 64, vif="bridge=xenbr0").replace(f'"{GUEST}"', '"filler"').encode())
     B.ok("xl create -p /root/other.cfg")
     refused("memory", A, ["memory"])
     B.ok("xl destroy filler")

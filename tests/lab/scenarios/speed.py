@@ -36,7 +36,7 @@ def against_stock_xl(_):
         host.ok(f"nohup socat TCP-LISTEN:{PORT},fork,reuseaddr EXEC:'xl migrate-receive',nofork >/dev/null 2>&1 & echo $! >/run/receive.pid")
     seen = {way: [] for way in WAYS}
     try:
-        create(A, "pvh")
+        create(A, "pvh", memory=256)
         at = A
         for _ in range(TURNS):
             for way, move in WAYS.items():
