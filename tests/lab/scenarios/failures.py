@@ -132,7 +132,7 @@ def power_off_after_commit(source):
 
 def all_of_them(options):
     """Failures at each stage"""
-    create(A, "pvh", extra="wss=32 dirty=1")
+    create(A, "pvh", extra="wss=8 dirty=1")
     at = A
     cases = [case for case in CASES if case[1] or not options.core]
     for name, _, stage, happens in cases:
@@ -142,7 +142,7 @@ def all_of_them(options):
             raise Failed(f"{name}: {failed}") from failed
     if at is not A:
         clear()
-        create(A, "pvh", extra="wss=32 dirty=1")
+        create(A, "pvh", extra="wss=8 dirty=1")
     power_off_while_copying(A)
     if not options.core:
         power_off_after_commit(A)

@@ -87,6 +87,10 @@ class Host:
         """MiB."""
         return int(re.search(r"free_memory\s*:\s*(\d+)", self.ok("xl info")).group(1))
 
+    def dom0_memory(self):
+        """MiB."""
+        return int(self.ok("xl list 0").splitlines()[1].split()[2])
+
     def leftovers(self):
         """Processes of a relocation."""
         return self.run("pgrep -af '^[^ ]*(libxl-save-helper |xl migrate |xl save |relocd xl-transport)'").out.strip()

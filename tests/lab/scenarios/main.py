@@ -22,6 +22,7 @@ SCENARIOS = (
     ("4a", False, moves.dirtying_slowly),
     ("4b", False, moves.dirtying_fast),
     ("5", True, refusals.before_anything_stops),
+    ("5dom0", False, refusals.dom0_gives_memory),
     ("6", True, failures.all_of_them),
     ("7", True, xend.captured_streams_arrive),
     ("8", False, refusals.other_subnet),

@@ -39,12 +39,12 @@ def there_and_back(kind, modes, extra=""):
 
 def live_there_and_back(options):
     """PVH guest, live, there and back"""
-    return there_and_back("pvh", [True, True] * options.times, "wss=32 dirty=1")
+    return there_and_back("pvh", [True, True] * options.times, "wss=8 dirty=1")
 
 
 def pv_live_there_and_back(options):
     """PV guest, live, there and back"""
-    return there_and_back("pv", [True, True] * options.times, "wss=32 dirty=1")
+    return there_and_back("pv", [True, True] * options.times, "wss=8 dirty=1")
 
 
 def has_shadow_paging():

@@ -60,6 +60,27 @@ def before_anything_stops(_):
     return "six, each with the guest running on"
 
 
+def dom0_gives_memory(_):
+    """Destination whose domain 0 has to give memory first"""
+    create(A, "pvh")
+    before = B.dom0_memory()
+    B.ok("cat >/root/other.cfg", stdin=config("pv", memory=B.free() - 64).replace(f'"{GUEST}"', '"filler"').encode())
+    B.ok("xl create -p /root/other.cfg")
+    keys = "(enable-dom0-ballooning yes)\n(dom0-min-mem 600)\n"
+    B.ok("cp /etc/xen/xend-config.sxp /root/xend-config.sxp; cat >>/etc/xen/xend-config.sxp; systemctl reload relocd", stdin=keys.encode())
+    try:
+        migrated(A)
+        left = B.dom0_memory()
+        need(600 <= left < before, f"domain 0 has {left} MiB, and had {before}")
+        B.ok("xl destroy filler")
+        one_copy(B)
+        return f"domain 0 went from {before} to {left} MiB"
+    finally:
+        B.run("xl destroy filler")
+        B.ok(f"cp /root/xend-config.sxp /etc/xen/xend-config.sxp; systemctl reload relocd; xl mem-set 0 {before}")
+        until("domain 0 has its memory again", lambda: B.dom0_memory() == before)
+
+
 CLIENT = r'''
 import socket, sys, time
 s = socket.create_connection(("192.168.81.10", 7777), 60)
