@@ -4,6 +4,7 @@ import threading
 import time
 
 from lab import A, B, GUEST, Failed, answers, clear, create, need, one_copy, other, until
+from moves import LIGHT
 
 # What xm prints when a stage begins.
 BEGINNING, COPYING, LAST_ROUND = "copying", "copying: round 1", "committing"
@@ -132,7 +133,7 @@ def power_off_after_commit(source):
 
 def all_of_them(options):
     """Failures at each stage"""
-    create(A, "pvh", extra="wss=8 dirty=1")
+    create(A, "pvh", extra=LIGHT)
     at = A
     cases = [case for case in CASES if case[1] or not options.core]
     for name, _, stage, happens in cases:
@@ -142,7 +143,7 @@ def all_of_them(options):
             raise Failed(f"{name}: {failed}") from failed
     if at is not A:
         clear()
-        create(A, "pvh", extra="wss=8 dirty=1")
+        create(A, "pvh", extra=LIGHT)
     power_off_while_copying(A)
     if not options.core:
         power_off_after_commit(A)

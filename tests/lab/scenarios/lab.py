@@ -96,7 +96,8 @@ class Host:
         return self.run("pgrep -af '^[^ ]*(libxl-save-helper |xl migrate |xl save |relocd xl-transport)'").out.strip()
 
     def log(self, lines=40):
-        return self.run(f"journalctl -u relocd --no-pager -o short-precise -n {lines}").out
+        return self.run(f"journalctl -u relocd --no-pager -o short-precise -n {lines} | grep -v vif-bridge; "
+                        "for each in $(ls -t /var/log/xen/console/guest-* | head -n 2); do echo \"--- $each\"; tail -n 20 $each; done").out
 
     def power(self, what):
         subprocess.run([f"{LAB}/power", what, self.name], check=True)
