@@ -190,9 +190,15 @@ print(s.recv(200).decode())"""
 def clear():
     """No domain anywhere, and what is free then."""
     for host in HOSTS:
-        for name, _ in host.domains():
-            host.run(f"xl destroy '{name}'")
-        until(f"no domain on {host}", lambda: not host.domains())
+        def empty():
+            rows = host.domains()
+            for name, _ in rows:
+                host.run(f"xl destroy '{name}'")
+            return not rows
+        # Twice: one that is rebooting is not there for a moment.
+        until(f"no domain on {host}", empty)
+        time.sleep(1)
+        until(f"no domain on {host}", empty)
         host.free_at_rest = host.free()
 
 

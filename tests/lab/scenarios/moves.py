@@ -78,7 +78,7 @@ def hvm(_):
 
 
 def dirtying(rate):
-    create(A, "pvh", extra=f"wss=48 dirty={rate}")
+    create(A, "pvh", memory=192, extra=f"wss=48 dirty={rate}")
     with Probe() as probe:
         told, seconds = migrated(A)
     probe.unbroken()
