@@ -1,7 +1,7 @@
 """Scenario 10: two versions of Xen."""
 import subprocess
 
-from lab import A, B, LAB, NETWORK, clear, create, migrate, migrated, need, one_copy
+from lab import A, B, LAB, NETWORK, clear, create, migrate, migrated, need, one_copy, other
 from refusals import refused
 
 
@@ -12,6 +12,8 @@ def reinstall(host, release):
     host.power("on")
     host.ok("dpkg -i /root/relocd.deb >/dev/null; systemctl enable --now relocd")
     host.allow(f"^localhost$ {NETWORK}")
+    # Its bridge has another MAC address than before: the other host learns it from this.
+    host.ok(f"ping -q -c 1 -w 10 {other(host).address}")
     host.free_at_rest = host.free()
 
 
