@@ -8,7 +8,7 @@ project=$(cd "$lab/../.." && pwd)
 cache=${RELOCD_LAB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/relocd-lab}
 # Images, sockets, process ids, keys of the lab that is up: thrown away by `down`.
 state=${RELOCD_LAB_STATE:-${TMPDIR:-/tmp}/relocd-lab}
-# A namespace of its own is the third place on the network of both hosts.
+# A namespace of its own holds the network of both hosts, and is the third place on it.
 namespace=relocd-lab
 
 ssh_port() { case $1 in a) echo 2401 ;; b) echo 2402 ;; *) fail "a host is a or b, not '$1'" ;; esac; }
@@ -32,6 +32,7 @@ write_ssh_config() {
 Host $host
     HostName 127.0.0.1
     Port $(ssh_port $host)
+    ProxyCommand ip netns exec $namespace socat - TCP:%h:%p
     User root
     IdentityFile $state/key
     StrictHostKeyChecking no
@@ -65,13 +66,14 @@ to() {
 power_on() {
     local host=$1 number
     case $host in a) number=01 ;; b) number=02 ;; esac
-    qemu-system-x86_64 -accel tcg,thread=multi -cpu Opteron_G3-v1,+svm,+npt,+aes,+pclmulqdq,+ssse3,+sse4.1,+sse4.2,+popcnt \
+    # With the offloads of a TAP, the hosts hand whole segments of TCP to each other, as hosts with real cards do: packets of 1500 bytes are most of the work otherwise.
+    ip netns exec "$namespace" qemu-system-x86_64 -accel tcg,thread=multi -cpu Opteron_G3-v1,+svm,+npt,+aes,+pclmulqdq,+ssse3,+sse4.1,+sse4.2,+popcnt \
         -m 3072 -smp 1 -display none -monitor none -serial "file:$state/$host.log" -no-reboot \
-        -kernel "$state/$host.xen" -append "console=com1 com1=115200,8n1 dom0_mem=1024M,max:1024M loglvl=all guest_loglvl=all noreboot" \
-        -initrd "$state/$host.linux root=/dev/vda ro console=hvc0 net.ifnames=0 quiet,$state/$host.initrd" \
+        -kernel "$state/$host.xen" -append "console=com1 com1=115200,8n1 dom0_mem=1024M,max:1024M loglvl=all guest_loglvl=all noreboot spec-ctrl=no" \
+        -initrd "$state/$host.linux root=/dev/vda ro console=hvc0 net.ifnames=0 quiet mitigations=off,$state/$host.initrd" \
         -drive "file=$state/$host.img,if=virtio,format=raw,cache=unsafe" \
         -netdev "user,id=n0,restrict=on,hostfwd=tcp:127.0.0.1:$(ssh_port "$host")-:22" -device "virtio-net-pci,netdev=n0,mac=52:54:00:77:01:$number" \
-        -netdev "vde,id=n1,sock=$state/switch" -device "virtio-net-pci,netdev=n1,mac=52:54:00:77:00:$number" \
+        -netdev "tap,id=n1,ifname=lab-$host,script=no,downscript=no" -device "virtio-net-pci,netdev=n1,mac=52:54:00:77:00:$number" \
         >"$state/$host.qemu" 2>&1 </dev/null &
     echo $! >"$state/$host.pid"
 }

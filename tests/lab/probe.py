@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Watches a guest from a third place on its network until it is told to stop, then prints one line of JSON.
+"""Watches a guest from a third place on its network until it is told to stop, then prints one line of JSON. Before it, a line once its connection stands.
 
 usage: probe.py ADDRESS STOPFILE
 
@@ -119,6 +119,7 @@ class Probe:
 def main():
     address, stop = sys.argv[1:]
     probe = Probe(address)
+    print("watching", flush=True)
     probe.run(stop)
     print(json.dumps(probe.report()))
 

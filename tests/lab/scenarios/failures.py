@@ -82,13 +82,14 @@ CASES = (
 
 
 def one(name, stage, happens, source):
+    begun = time.monotonic()
     migration = Migration(source)
     migration.until(stage)
     happens(source, other(source))
     code = migration.end()
     at = one_copy()
     said = migration.text.strip().splitlines()[-1:]
-    print(f"    {name}: exit code {code}, runs at the {'source' if at is source else 'destination'}; {' '.join(said)}", flush=True)
+    print(f"    {name}: exit code {code}, runs at the {'source' if at is source else 'destination'}, {time.monotonic() - begun:.0f} s; {' '.join(said)}", flush=True)
     need(code != 0 or at is not source, f"{name}: xm migrate said that all is well, and the guest is where it was")
     return at
 

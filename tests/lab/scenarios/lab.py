@@ -1,4 +1,6 @@
 """The lab as the scenarios see it: two hosts, a guest, a probe on the network between them, and the question where a domain runs."""
+import collections
+import concurrent.futures
 import json
 import os
 import re
@@ -50,6 +52,19 @@ class Ended:
         self.text = out + err
 
 
+LEFTOVERS = "pgrep -af '^[^ ]*(libxl-save-helper |xl migrate |xl save |relocd xl-transport)'"
+Look = collections.namedtuple("Look", "domains leftovers free")
+
+
+def domains_of(listed):
+    rows = [line.split() for line in listed.splitlines()[1:]]
+    return [(row[0], row[4]) for row in rows if row[1] != "0"]
+
+
+def free_of(info):
+    return int(re.search(r"free_memory\s*:\s*(\d+)", info).group(1))
+
+
 class Host:
     def __init__(self, name, address):
         self.name, self.address = name, address
@@ -80,12 +95,11 @@ class Host:
 
     def domains(self):
         """All domains but dom0: (name, flags). Names may have no blanks here."""
-        rows = [line.split() for line in self.ok("xl list").splitlines()[1:]]
-        return [(row[0], row[4]) for row in rows if row[1] != "0"]
+        return domains_of(self.ok("xl list"))
 
     def free(self):
         """MiB."""
-        return int(re.search(r"free_memory\s*:\s*(\d+)", self.ok("xl info")).group(1))
+        return free_of(self.ok("xl info"))
 
     def dom0_memory(self):
         """MiB."""
@@ -93,7 +107,12 @@ class Host:
 
     def leftovers(self):
         """Processes of a relocation."""
-        return self.run("pgrep -af '^[^ ]*(libxl-save-helper |xl migrate |xl save |relocd xl-transport)'").out.strip()
+        return self.run(LEFTOVERS).out.strip()
+
+    def look(self):
+        """What `domains`, `leftovers` and `free` tell, asked at once."""
+        domains, leftovers, free = self.ok(f"xl list; echo =====; {LEFTOVERS}; echo =====; xl info").split("=====\n")
+        return Look(domains_of(domains), leftovers.strip(), free_of(free))
 
     def log(self, lines=40):
         return self.run(f"journalctl -u relocd --no-pager -o short-precise -n {lines} | grep -v vif-bridge; "
@@ -139,7 +158,7 @@ def config(kind, memory=128, extra="", vif="bridge=xenbr0", more=""):
     console = "ttyS0" if kind == "hvm" else "hvc0"
     lines = [
         f'name = "{GUEST}"', f'type = "{kind}"', f"memory = {memory}", "vcpus = 1", 'kernel = "/guest/vmlinuz"', 'ramdisk = "/guest/initrd"',
-        f"vif = ['mac=00:16:3e:77:00:10,{vif}']", f'extra = "console={console} quiet address={GUEST_ADDRESS} {extra}"', 'on_crash = "preserve"',
+        f"vif = ['mac=00:16:3e:77:00:10,{vif}']", f'extra = "console={console} quiet mitigations=off address={GUEST_ADDRESS} {extra}"', 'on_crash = "preserve"',
     ]
     if kind != "pv":
         # Without it guests crash in QEMU's emulation of AMD's virtualization.
@@ -202,25 +221,31 @@ def clear():
         host.free_at_rest = host.free()
 
 
+def look_at_both():
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        return dict(zip(HOSTS, pool.map(Host.look, HOSTS)))
+
+
 def one_copy(where=None):
     """The guest runs on exactly one host, under its own name, undamaged, and nothing is left of a relocation anywhere. That host."""
     def settled():
-        seen = {host: host.domains() for host in HOSTS}
-        at = [host for host in HOSTS if seen[host]]
-        if len(at) != 1 or len(seen[at[0]]) != 1:
+        seen = look_at_both()
+        at = [host for host in HOSTS if seen[host].domains]
+        if len(at) != 1 or len(seen[at[0]].domains) != 1:
             return None
-        name, flags = seen[at[0]][0]
-        if name != GUEST or any(flag in flags for flag in "pscd") or any(host.leftovers() for host in HOSTS):
+        name, flags = seen[at[0]].domains[0]
+        if name != GUEST or any(flag in flags for flag in "pscd") or any(look.leftovers for look in seen.values()):
+            return None
+        empty = other(at[0])
+        if empty.free_at_rest is not None and seen[empty].free < empty.free_at_rest - SLACK:
             return None
         return at[0]
     try:
-        host = until("exactly one running copy, and nothing left", settled, 90)
+        host = until("exactly one running copy, nothing left, and memory given back", settled, 90)
     except Failed as failed:
-        raise Failed(f"{failed}; now " + ", ".join(f"{host}: {host.domains()} {host.leftovers()}" for host in HOSTS)) from failed
+        now = ", ".join(f"{host}, with {host.free_at_rest} MiB free at rest: {look}" for host, look in look_at_both().items())
+        raise Failed(f"{failed}; now {now}") from failed
     need(where is None or host is where, f"the guest runs on {host}, not on {where}")
-    empty = other(host)
-    if empty.free_at_rest is not None:
-        until(f"memory of {empty} is given back", lambda: empty.free() >= empty.free_at_rest - SLACK, 30)
     until("the guest answers", answers, 60)
     bad = ask_guest().get("bad")
     need(bad == 0, f"the guest found {bad} damaged pages")
@@ -236,11 +261,13 @@ class Probe:
             os.remove(self.stop)
         self.process = subprocess.Popen(["ip", "netns", "exec", NAMESPACE, "python3", f"{HERE}/../probe.py", GUEST_ADDRESS, self.stop],
                                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
-        time.sleep(1)
+        # It says so once its connection stands.
+        self.process.stdout.readline()
+        time.sleep(0.3)
         return self
 
     def __exit__(self, kind, *_):
-        time.sleep(1 if kind is None else 0)
+        time.sleep(0.5 if kind is None else 0)
         open(self.stop, "w").close()
         out, _ = self.process.communicate(timeout=60)
         self.figures = json.loads(out) if out else {}
