@@ -22,9 +22,13 @@ fn xen(extra: &str) -> Host {
 
 /// A host of Xen's with a domain of 2 MiB, and these lines in its file.
 fn source(kind: &str, more: &str) -> Host {
+    source_with_kernel("/boot/guest", kind, more)
+}
+
+fn source_with_kernel(kernel: &str, kind: &str, more: &str) -> Host {
     let host = xen("");
     let file = host.path("domain.cfg");
-    let text = format!("name = 'web'\ntype = '{kind}'\nmemory = 2\nkernel = '/boot/guest'\n{more}\n");
+    let text = format!("name = 'web'\ntype = '{kind}'\nmemory = 2\nkernel = '{kernel}'\n{more}\n");
     fs::write(&file, text).unwrap();
     host.ok(&["create", file.to_str().unwrap()]);
     fs::remove_file(host.path("state/events")).unwrap();
@@ -134,6 +138,21 @@ fn a_processor_that_lacks_features() {
     b.ok(&["destroy", "web"]);
     a.migrates(&b, &[]);
     assert_eq!(forced(&b), None);
+}
+
+#[test]
+fn a_32_bit_guest_that_the_destination_does_not_run() {
+    let directory = tempfile::tempdir().unwrap();
+    let kernel = directory.path().join("vmlinuz");
+    let elf = |class: u8| [b"\x7fELF".as_slice(), &[class, 1, 1]].concat();
+    fs::write(&kernel, elf(1)).unwrap();
+    let (a, b) = (source_with_kernel(kernel.to_str().unwrap(), "pv", ""), xen(""));
+    for options in [&["-l"][..], &[], &["--dry-run"]] {
+        refused(&a, &b, options, &["32-bit PV", "xen-3.0-x86_32p", "--force"]);
+    }
+    fs::write(&kernel, elf(2)).unwrap();
+    a.migrates(&b, &["-l"]);
+    assert!(b.runs());
 }
 
 #[test]

@@ -102,6 +102,10 @@ fn check_hosts(
         });
     }
     check_virtualization(domain.kind, here, there)?;
+    let narrow = domain.kind == GuestKind::Pv && domain.kernel_bits == Some(32);
+    if there.toolstack == "xl" && narrow && !there.virtualization.iter().any(|word| word == "pv32") {
+        object(Refusal::Narrow)?;
+    }
     if there.toolstack == "xl" && xen_version(&there.version) < xen_version(&here.version) {
         object(Refusal::Older {
             here: here.version.clone(),

@@ -136,6 +136,10 @@ pub struct DomainConfig {
     pub pool: Option<String>,
     /// What kind of guest.
     pub kind: GuestKind,
+    /// Of a running PV guest: the bits of its kernel's words, 32 or 64. `None`: not known. Its own host alone knows: neither sxp nor xl's configuration has a
+    /// place for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel_bits: Option<u8>,
     /// The kernel's path on the host where it was created, or a name that the toolstack knows.
     pub kernel: Option<String>,
     /// The initial ramdisk's path.
@@ -210,6 +214,7 @@ impl DomainConfig {
             cpu_cap: None,
             pool: None,
             kind,
+            kernel_bits: None,
             kernel: None,
             ramdisk: None,
             extra: None,

@@ -31,6 +31,7 @@ mod dom0;
 mod host;
 mod info;
 mod json;
+mod kernel;
 mod list;
 mod live;
 mod names;
@@ -39,6 +40,7 @@ mod program;
 mod running;
 mod toolstack;
 mod transport;
+mod words;
 
 pub use crate::{
     names::MAX_NAME,

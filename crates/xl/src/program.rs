@@ -1,4 +1,4 @@
-//! Runs `xl`.
+//! Runs `xl`, and other tools of Xen.
 //!
 //! Every run has a process group of its own. xl starts helpers and a transport; one that outlives its xl keeps a guest's memory mapped, so that the
 //! domain can't go. Whoever is given up is therefore ended with its whole group.
@@ -7,11 +7,9 @@ use std::{
     env,
     ffi::OsString,
     fs,
-    io::{self, Read},
     os::unix::{ffi::OsStringExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{Arc, Condvar, Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -26,7 +24,10 @@ use nix::{
 };
 use toolstack::{Result, ToolstackError};
 
-use crate::transport::{HOLD, TRANSPORT_COMMAND};
+use crate::{
+    transport::{HOLD, TRANSPORT_COMMAND},
+    words::{Keep, Kept, last_lines},
+};
 
 /// Time for a command that only asks or tells something.
 pub(crate) const QUICK: Duration = Duration::from_secs(30);
@@ -96,7 +97,8 @@ impl Program {
     }
 
     fn spawn(&self, mut command: Command, arguments: &[&str]) -> Result<Running> {
-        let what = format!("xl {}", arguments.join(" "));
+        let name = self.path.file_name().unwrap_or(self.path.as_os_str());
+        let what = format!("{} {}", name.to_string_lossy(), arguments.join(" "));
         tracing::debug!("{what}");
         command
             // Names come out of xl's lists as text, and go back as the bytes that they were.
@@ -242,112 +244,10 @@ pub(crate) fn end_group(group: Pid) {
     }
 }
 
-/// Of what xl says, the last lines that tell something, in one.
-fn last_lines(words: &str) -> String {
-    const LINES: usize = 8;
-    let told: Vec<&str> = words
-        .split(['\n', '\r'])
-        .map(str::trim)
-        .filter(|line| !line.is_empty() && !is_progress(line))
-        .collect();
-    let last = told.get(told.len().saturating_sub(LINES)..).unwrap_or_default();
-    let text = last.join("; ");
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
-/// `xc: progress: Frames: 2048/32768    6%`
-fn is_progress(line: &str) -> bool {
-    line.starts_with("xc: progress:")
-}
-
-/// Which part is kept of what is more than fits.
-#[derive(Clone, Copy)]
-enum Keep {
-    First(usize),
-    Last(usize),
-}
-
-/// What a process prints, read as it comes.
-struct Kept {
-    shared: Arc<(Mutex<Collected>, Condvar)>,
-}
-
-#[derive(Default)]
-struct Collected {
-    bytes: Vec<u8>,
-    ended: bool,
-}
-
-impl Kept {
-    /// Reads a pipe to its end on a thread of its own; each line is told to `line` as well.
-    fn collect(pipe: impl Read + Send + 'static, keep: Keep, line: impl Fn(&str) + Send + 'static) -> Kept {
-        let shared = Arc::new((Mutex::new(Collected::default()), Condvar::new()));
-        let kept = Kept {
-            shared: Arc::clone(&shared),
-        };
-        let read = move || {
-            let _ = read_all(pipe, keep, &line, &shared.0);
-            shared.0.lock().unwrap_or_else(PoisonError::into_inner).ended = true;
-            shared.1.notify_all();
-        };
-        if thread::Builder::new().name("xl-words".to_owned()).spawn(read).is_err() {
-            tracing::error!("no thread for what xl says");
-        }
-        kept
-    }
-
-    /// What has come, at the latest after `patience`.
-    fn wait(&self, patience: Duration) -> Vec<u8> {
-        let collected = self.shared.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (mut collected, _) = self
-            .shared
-            .1
-            .wait_timeout_while(collected, patience, |collected| !collected.ended)
-            .unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut collected.bytes)
-    }
-}
-
-fn read_all(mut pipe: impl Read, keep: Keep, line: &impl Fn(&str), into: &Mutex<Collected>) -> io::Result<()> {
-    let mut buffer = [0; 8192];
-    let mut unfinished = Vec::new();
-    loop {
-        let count = match pipe.read(&mut buffer) {
-            Ok(0) => return Ok(()),
-            Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
-        };
-        let new = buffer.get(..count).unwrap_or_default();
-        for byte in new {
-            if matches!(byte, b'\n' | b'\r') || unfinished.len() >= 1024 {
-                let text = String::from_utf8_lossy(&unfinished);
-                if !text.trim().is_empty() && !is_progress(&text) {
-                    line(text.trim());
-                }
-                unfinished.clear();
-            }
-            if !matches!(byte, b'\n' | b'\r') {
-                unfinished.push(*byte);
-            }
-        }
-        let mut collected = into.lock().unwrap_or_else(PoisonError::into_inner);
-        match keep {
-            Keep::First(most) => {
-                let room = most.saturating_sub(collected.bytes.len());
-                collected.bytes.extend(new.iter().take(room));
-            }
-            Keep::Last(most) => {
-                collected.bytes.extend(new);
-                let over = collected.bytes.len().saturating_sub(most);
-                collected.bytes.drain(..over);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+
     use super::*;
 
     fn shell() -> Program {

@@ -22,7 +22,7 @@ use crate::{
     decide::{ArrivedDomain, DepartedDomain},
     depart,
     host::Host,
-    json,
+    json, kernel,
     list::Row,
     live,
     names::Name,
@@ -109,6 +109,7 @@ impl Toolstack for Xl {
         let mut config = json::config(&self.host.json(id)?)
             .map_err(|what| ToolstackError::Failed(format!("xl list -l of domain {id}: {what}")))?;
         config.name = Name::parse(&config.name).own().to_owned();
+        config.kernel_bits = kernel::bits(&config, id);
         Ok(config)
     }
 

@@ -35,6 +35,12 @@ pub enum Refusal {
         /// What the destination has.
         there: String,
     },
+    /// A PV guest of 32 bits, which the destination's Xen does not run.
+    #[error(
+        "the guest's kernel is a 32-bit PV one, as its disks or its kernel's file say, and the destination's Xen runs no such guests (xen_caps has no \
+         xen-3.0-x86_32p)"
+    )]
+    Narrow,
     /// The destination's Xen is older than the source's.
     #[error(
         "Xen {here} at the source, {there} at the destination: an older Xen does not understand all that a newer one writes"
@@ -89,6 +95,7 @@ impl Refusal {
             Refusal::Architecture { .. } => "other-architecture",
             Refusal::Virtualization { .. } => "other-virtualization",
             Refusal::Kind { .. } => "other-kind",
+            Refusal::Narrow => "no-32-bit-pv",
             Refusal::Older { .. } => "older-xen",
             Refusal::Features(_) => "cpu-features",
             Refusal::NoShadow => "no-shadow-paging",
@@ -102,7 +109,7 @@ impl Refusal {
     pub fn can_be_forced(&self) -> bool {
         matches!(
             self,
-            Refusal::Older { .. } | Refusal::Features(_) | Refusal::Subnet { .. }
+            Refusal::Narrow | Refusal::Older { .. } | Refusal::Features(_) | Refusal::Subnet { .. }
         )
     }
 }
@@ -113,6 +120,11 @@ pub fn next_step(word: &str, host: &str) -> Option<String> {
         "older-xen" => format!(
             "bring the Xen of {host} up to the source's; or have it tried with --force: if {host} can't load the domain, it runs on here"
         ),
+        "no-32-bit-pv" => {
+            "send it to a host whose xl info shows xen-3.0-x86_32p; Debian's Xen is built without (CONFIG_PV32). If this host is wrong about the guest, because the \
+             kernel's file was exchanged since it started: --force"
+                .to_owned()
+        }
         "cpu-features" => format!(
             "take them away from the guest (cpuid in its configuration) and start it anew. With --force it is moved all the same: right if it was started on a host \
              without them, such as {host}, and came here later, or if it does not use them; one that does use them crashes there"

@@ -101,6 +101,27 @@ fn kinds_of_guests_on_xen() {
 }
 
 #[test]
+fn a_32_bit_pv_guest_wants_a_xen_that_runs_such() {
+    let (with, without) = (xen("4.17.5", "pv pv32"), xen("4.17.5", "pv hvm"));
+    let mut domain = DomainConfig::new("web", Uuid::nil(), 1024, GuestKind::Pv);
+    for (bits, there, expected) in [
+        (Some(32), &without, Err(Refusal::Narrow)),
+        (Some(32), &with, Ok(Vec::new())),
+        (Some(64), &without, Ok(Vec::new())),
+        (None, &without, Ok(Vec::new())),
+    ] {
+        domain.kernel_bits = bits;
+        assert_eq!(check(&domain, &with, there, Terms::default()), expected, "{bits:?}");
+    }
+    domain.kernel_bits = Some(32);
+    let force = Terms {
+        force: true,
+        ..Terms::default()
+    };
+    assert_eq!(check(&domain, &with, &without, force), Ok(vec![Refusal::Narrow]));
+}
+
+#[test]
 fn an_older_xen_takes_nothing_of_a_newer_one() {
     let of = |version| xen(version, "pv hvm svm");
     for (here, there, expected) in [
