@@ -22,11 +22,10 @@ fn xen(extra: &str) -> Host {
 
 /// A host of Xen's with a domain of 2 MiB, and these lines in its file.
 fn source(kind: &str, more: &str) -> Host {
-    source_with_kernel("/boot/guest", kind, more)
+    create(xen(""), "/boot/guest", kind, more)
 }
 
-fn source_with_kernel(kernel: &str, kind: &str, more: &str) -> Host {
-    let host = xen("");
+fn create(host: Host, kernel: &str, kind: &str, more: &str) -> Host {
     let file = host.path("domain.cfg");
     let text = format!("name = 'web'\ntype = '{kind}'\nmemory = 2\nkernel = '{kernel}'\n{more}\n");
     fs::write(&file, text).unwrap();
@@ -146,12 +145,40 @@ fn a_32_bit_guest_that_the_destination_does_not_run() {
     let kernel = directory.path().join("vmlinuz");
     let elf = |class: u8| [b"\x7fELF".as_slice(), &[class, 1, 1]].concat();
     fs::write(&kernel, elf(1)).unwrap();
-    let (a, b) = (source_with_kernel(kernel.to_str().unwrap(), "pv", ""), xen(""));
+    let narrow_source = |more: &str| {
+        let mut host = Host::prepare(ALLOW).on_xen();
+        fs::create_dir_all(host.path("state")).unwrap();
+        set(&host, "xen_caps", "xen-3.0-x86_32p");
+        host.run();
+        create(host, kernel.to_str().unwrap(), "pv", more)
+    };
+    let (a, b) = (narrow_source(""), xen(""));
     for options in [&["-l"][..], &[], &["--dry-run"]] {
         refused(&a, &b, options, &["32-bit PV", "xen-3.0-x86_32p", "--force"]);
     }
-    fs::write(&kernel, elf(2)).unwrap();
-    a.migrates(&b, &["-l"]);
+    a.migrates(&b, &["-l", "--force"]);
+    assert!(b.runs());
+    assert_eq!(forced(&a).as_deref(), Some("no-32-bit-pv"));
+    // A Xen that runs no such guests does not take its guest for one.
+    let other = xen("");
+    b.migrates(&other, &[]);
+
+    // What a guest wrote for its disks counts for more than a file.
+    let disk = directory.path().join("disk");
+    fs::write(&disk, "").unwrap();
+    let a = narrow_source(&format!("disk = ['file:{},xvda,w']", disk.display()));
+    drop(events(&b));
+    for (protocol, word) in [("x86_32-abi", Some("32-bit PV")), ("x86_64-abi", None)] {
+        set(
+            &a,
+            "xenstore",
+            &format!("51712 = \"\"\n protocol = \"{protocol}\"\n state = \"4\"\n"),
+        );
+        match word {
+            Some(word) => refused(&a, &b, &["-l"], &[word]),
+            None => drop(a.migrates(&b, &["-l"])),
+        }
+    }
     assert!(b.runs());
 }
 

@@ -97,7 +97,9 @@ impl Host {
     pub fn on_xen(mut self) -> Host {
         self.toolstack = "xl";
         let program = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/support/xl");
-        std::os::unix::fs::symlink(program, self.path("xl")).unwrap();
+        for name in ["xl", "xenstore-ls"] {
+            std::os::unix::fs::symlink(program, self.path(name)).unwrap();
+        }
         self
     }
 

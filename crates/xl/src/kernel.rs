@@ -5,6 +5,9 @@ use std::{
     io::Read,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    sync::mpsc,
+    thread,
+    time::Duration,
 };
 
 use domain::{DomainConfig, GuestKind};
@@ -13,8 +16,10 @@ use toolstack::DomainId;
 
 use crate::program::{Program, QUICK};
 
-/// Bytes of a kernel's file that tell: the setup header of Linux ends before.
-const HEAD: usize = 0x264;
+/// Bytes of a kernel's file that tell: up to and with `xloadflags` of Linux's setup header.
+const HEAD: usize = 0x238;
+/// For reading them: the file may be on storage that hangs.
+const READING: Duration = Duration::from_secs(2);
 
 /// The bits of a running PV guest's kernel, if something tells: what its disks say that it wrote for them, or the file it was started from.
 pub(crate) fn bits(config: &DomainConfig, id: DomainId) -> Option<u8> {
@@ -28,7 +33,20 @@ pub(crate) fn bits(config: &DomainConfig, id: DomainId) -> Option<u8> {
             bits_of_disks(id)
         }
     };
-    disks().or_else(|| bits_of_file(Path::new(config.kernel.as_ref()?)))
+    disks().or_else(|| bits_of_file_in_time(path_of_kernel(config)?))
+}
+
+/// Where the kernel's file is on this host. What a bootloader is told is a path in the guest's own disk; a relative one began where `xl create` was run.
+fn path_of_kernel(config: &DomainConfig) -> Option<PathBuf> {
+    let path = PathBuf::from(config.kernel.as_ref()?);
+    (config.bootloader.is_none() && path.is_absolute()).then_some(path)
+}
+
+fn bits_of_file_in_time(path: PathBuf) -> Option<u8> {
+    let (tell, told) = mpsc::channel();
+    let read = move || tell.send(bits_of_file(&path));
+    thread::Builder::new().name("kernel-file".to_owned()).spawn(read).ok()?;
+    told.recv_timeout(READING).ok().flatten()
 }
 
 /// Front ends of disks write it: `protocol = "x86_64-abi"` (Xen's `io/protocols.h`).
@@ -36,7 +54,7 @@ fn bits_of_disks(id: DomainId) -> Option<u8> {
     let program = Program::new(PathBuf::from("xenstore-ls"));
     let listed = program.run(&[&format!("/local/domain/{id}/device/vbd")], QUICK);
     listed
-        .inspect_err(|error| tracing::debug!(%error, "the width of domain {id} is looked for in its kernel's file"))
+        .inspect_err(|error| tracing::debug!(%error, "whether domain {id} has 32 bits is not asked of its disks"))
         .ok()
         .and_then(|listed| bits_of_nodes(&String::from_utf8_lossy(&listed)))
 }
@@ -126,6 +144,18 @@ mod tests {
         assert_eq!(bits_of_nodes(&listed("x86_64-abi")), Some(64));
         assert_eq!(bits_of_nodes(&listed("arm-abi")), None);
         assert_eq!(bits_of_nodes(""), None);
+    }
+
+    #[test]
+    fn a_path_tells_only_where_it_is_this_hosts() {
+        let mut config = DomainConfig::new("web", uuid::Uuid::nil(), 1024, GuestKind::Pv);
+        assert_eq!(path_of_kernel(&config), None);
+        config.kernel = Some("boot/vmlinuz".to_owned());
+        assert_eq!(path_of_kernel(&config), None);
+        config.kernel = Some("/boot/vmlinuz".to_owned());
+        assert_eq!(path_of_kernel(&config), Some(PathBuf::from("/boot/vmlinuz")));
+        config.bootloader = Some("pygrub".to_owned());
+        assert_eq!(path_of_kernel(&config), None);
     }
 
     #[test]

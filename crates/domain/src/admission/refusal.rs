@@ -121,9 +121,11 @@ pub fn next_step(word: &str, host: &str) -> Option<String> {
             "bring the Xen of {host} up to the source's; or have it tried with --force: if {host} can't load the domain, it runs on here"
         ),
         "no-32-bit-pv" => {
-            "send it to a host whose xl info shows xen-3.0-x86_32p; Debian's Xen is built without (CONFIG_PV32). If this host is wrong about the guest, because the \
-             kernel's file was exchanged since it started: --force"
-                .to_owned()
+            format!(
+                "send it to a host whose xl info shows xen-3.0-x86_32p; Debian's Xen is built without since Debian 12 (CONFIG_PV32). With --force it is tried, \
+                 whatever else speaks against it: right if this host is wrong about the guest, because its kernel's file is another by now; one that really has 32 \
+                 bits is refused by {host} later, and runs on here"
+            )
         }
         "cpu-features" => format!(
             "take them away from the guest (cpuid in its configuration) and start it anew. With --force it is moved all the same: right if it was started on a host \

@@ -83,6 +83,12 @@ impl Outgoing {
         self.config
             .check_runnable()
             .map_err(|error| refuse(error.word(), &error))?;
+        if self.config.kernel_bits == Some(32) {
+            return Err(refuse(
+                "xend-peer",
+                &"its kernel has 32 bits, as its disks or its kernel's file say",
+            ));
+        }
         let envelope = envelope(&config).map_err(|error| refuse("config", &error))?;
         let version = self.order.xend.clone().ok_or_else(|| {
             let text = format!("{name} is an xend host, and the version of its Xen is not told on the wire");
