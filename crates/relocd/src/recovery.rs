@@ -8,7 +8,8 @@ use peer::{
     control::Decision,
     handoff::{destination, source},
 };
-use toolstack::DomainState;
+use tokio::time::timeout;
+use toolstack::{Arrived, DomainId, DomainState};
 use tracing::Instrument;
 
 use crate::{
@@ -111,24 +112,34 @@ fn book(host: &Arc<Host>, entry: &Entry, incoming: Option<Arc<Incoming>>) -> Opt
 /// Who has decided, unless an operator does.
 const BY_RESTART: &str = "relocd, after a restart";
 
+/// How long the daemon's start waits for the toolstack's word on a relocation. What takes longer goes on behind it: the operators' socket, and all other
+/// relocations, don't wait for an `xl` that hangs.
+const SOON: Duration = Duration::from_secs(10);
+const NOT_YET: &str = "the toolstack can't say yet whether the domain is here: it is asked until it does";
+
 async fn outgoing(host: &Arc<Host>, mut entry: Entry) {
     entry.decided_by.get_or_insert_with(|| BY_RESTART.to_owned());
     let Some(booked) = book(host, &entry, None) else { return };
     booked.relocation.stage("recovering");
-    let departed = match patiently(host.find_departed(entry.uuid, entry.id)).await {
-        Ok(departed) => departed,
-        Err(error) => {
-            tracing::error!(%error, "the toolstack can't say whether the domain is here: left alone until the next start");
-            return;
-        }
-    };
-    let Some(handoff) = Handoff::recover(entry, host.journal.clone(), departed) else {
+    let find = host.find_departed(entry.uuid, entry.id);
+    let Some(mut handoff) = Handoff::recover(entry, host.journal.clone(), Box::new(find.clone())) else {
         tracing::error!("the journal has a state that this program does not know: left alone");
         return;
     };
+    let mut looking = Box::pin(patiently(find));
+    let found = timeout(SOON, &mut looking).await;
     let host = Arc::clone(host);
     let carry_on = async move {
-        let mut handoff = handoff;
+        let found = match found {
+            Ok(found) => found,
+            Err(_) => looking.await,
+        };
+        match found {
+            Ok(Some(departed)) => handoff.departed(departed),
+            Ok(None) => {}
+            // The handoff looks for it as often as it takes.
+            Err(error) => tracing::error!(%error, "{NOT_YET}"),
+        }
         let ask;
         (handoff, ask) = blocking(move || {
             let ask = handoff.again();
@@ -151,8 +162,18 @@ async fn outgoing(host: &Arc<Host>, mut entry: Entry) {
 }
 
 async fn arriving(host: &Arc<Host>, mut entry: Entry) {
+    entry.decided_by.get_or_insert_with(|| BY_RESTART.to_owned());
+    let Some(incoming) = Incoming::recover(entry.clone(), host.journal.clone()) else {
+        tracing::error!("the journal has a state that this program does not know: left alone");
+        return;
+    };
+    let incoming = Arc::new(incoming);
+    let Some(booked) = book(host, &entry, Some(Arc::clone(&incoming))) else {
+        return;
+    };
+    booked.relocation.stage("recovering");
     let (toolstack, uuid, id) = (Arc::clone(&host.toolstack), entry.uuid, entry.id);
-    let found = patiently(move || {
+    let look = move || {
         let arrived = toolstack.find_arrived(uuid, id)?;
         // The unpause may have come just before the crash. A copy that is suspended has not run here: it departs, perhaps to this very host.
         let running = toolstack
@@ -167,45 +188,58 @@ async fn arriving(host: &Arc<Host>, mut entry: Entry) {
             })
             .map(|domain| domain.id);
         Ok::<_, toolstack::ToolstackError>((arrived, running))
-    })
-    .await;
-    let (arrived, running) = match found {
-        Ok(found) => found,
-        Err(error) => {
-            tracing::error!(%error, "the toolstack can't say whether the domain is here: left alone until the next start");
-            return;
+    };
+    let host = Arc::clone(host);
+    let mut looking = Box::pin(patiently(look.clone()));
+    match timeout(SOON, &mut looking).await {
+        Ok(Ok(found)) => arrived(host, booked, incoming, found),
+        late => {
+            tracing::error!("{NOT_YET}");
+            let goes_on = async move {
+                let mut found = match late {
+                    Ok(found) => found,
+                    Err(_) => looking.await,
+                };
+                let found = loop {
+                    match found {
+                        Ok(found) => break found,
+                        Err(error) => booked.relocation.note(&error.to_string()),
+                    }
+                    found = patiently(look.clone()).await;
+                };
+                arrived(host, booked, incoming, found);
+            };
+            tokio::spawn(goes_on.in_current_span());
         }
-    };
-    let committed = entry.state == destination::State::Committed.name();
-    if committed && arrived.is_none() {
-        entry.domid = running;
     }
-    entry.decided_by.get_or_insert_with(|| BY_RESTART.to_owned());
+}
+
+/// Carries on with what is here of a domain: what waits for a decision, and the number of the domain if it runs.
+fn arrived(
+    host: Arc<Host>,
+    booked: Booked,
+    incoming: Arc<Incoming>,
+    (arrived, running): (Option<Box<dyn Arrived>>, Option<DomainId>),
+) {
+    let committed = incoming.state() == destination::State::Committed;
     let lost = committed && arrived.is_none() && running.is_none();
-    let Some(incoming) = Incoming::recover(entry.clone(), host.journal.clone(), arrived) else {
-        tracing::error!("the journal has a state that this program does not know: left alone");
-        return;
-    };
-    let incoming = Arc::new(incoming);
-    let Some(booked) = book(host, &entry, Some(Arc::clone(&incoming))) else {
-        return;
-    };
+    if committed && arrived.is_none() {
+        incoming.amend(|entry| entry.domid = running);
+    }
+    incoming.found(arrived);
     if lost {
         tracing::error!("{LOST}");
         incoming.lost(&format!(
             "{LOST}; an operator there can say which: xm resolve {}",
-            entry.id
+            booked.relocation.id
         ));
         booked.relocation.stage("lost");
         booked.relocation.note(LOST);
         // Stays in the books, to answer the source, until an operator decides; the domain may come here again.
         booked.relocation.end();
-        let host = Arc::clone(host);
         tokio::spawn(async move { lost_domain(&host, &booked, &incoming).await }.in_current_span());
         return;
     }
-    booked.relocation.stage("recovering");
-    let host = Arc::clone(host);
     let carry_on = async move {
         let handoff = Arc::clone(&incoming);
         match blocking(move || handoff.again()).await {

@@ -194,6 +194,14 @@ pub trait Departed: Send {
     fn id(&self) -> DomainId;
     /// How long ago the domain stopped.
     fn suspended_for(&self) -> Duration;
+    /// Whether it runs there is not known, and may not be for long: from here on nothing but [`Departed::resume`] lets the domain run, whoever else does
+    /// something with the host's domains. Can be called again and again.
+    ///
+    /// # Errors
+    /// The toolstack's; then it stands still as before.
+    fn guard(&mut self) -> Result<()> {
+        Ok(())
+    }
     /// The relocation failed: runs the domain on here under its own name.
     fn resume(self: Box<Self>) -> std::result::Result<(), Undone<dyn Departed>>;
     /// The domain runs there: ends it here.

@@ -53,7 +53,7 @@ pub(crate) fn arrive(host: &Arc<Host>, arrival: &Arrival<'_>, image: &mut dyn Im
         .program
         .start(&["restore", "-p", "/dev/stdin"], Stdio::piped(), Stdio::null())?;
     let noted = host.groups.note(arrival.relocation, running.group())?;
-    let seen = Seen::look(host, arrival.relocation);
+    let seen = Seen::look(host, arrival.relocation, config.uuid);
     let fed = match feed(host, &mut running, config, &name, start, image) {
         Ok(()) => running.finish(COMPLETING),
         Err(Fed::Source(error)) => {
@@ -71,7 +71,7 @@ pub(crate) fn arrive(host: &Arc<Host>, arrival: &Arrival<'_>, image: &mut dyn Im
         }),
     };
     drop((noted, building));
-    let own = |row: &Row| is_of(row, arrival.relocation);
+    let own = |row: &Row| is_of(row, arrival.relocation, config.uuid);
     let found = fed.and_then(|()| {
         // The guest stands still by now: another look only if that has to be.
         if let Some(id) = seen.id() {
@@ -97,9 +97,17 @@ pub(crate) fn arrive(host: &Arc<Host>, arrival: &Arrival<'_>, image: &mut dyn Im
     }
 }
 
-fn is_of(row: &Row, arriving: Uuid) -> bool {
-    matches!(&row.name, Name::Arriving { relocation, .. } if *relocation == arriving)
+/// Whether a domain is what a relocation makes here. An xl that is killed in the moment after it has made a domain leaves it with its identity, and without a name.
+pub(crate) fn is_of(row: &Row, arriving: Uuid, uuid: Uuid) -> bool {
+    match &row.name {
+        Name::Arriving { relocation, .. } => *relocation == arriving,
+        Name::Plain(name) => name == NAMELESS && row.uuid == uuid,
+        Name::Departing { .. } => false,
+    }
 }
+
+/// What `xl list` shows of a domain without a name.
+const NAMELESS: &str = "(null)";
 
 /// Looks for the domain that xl makes while xl fills it.
 struct Seen {
@@ -109,7 +117,7 @@ struct Seen {
 }
 
 impl Seen {
-    fn look(host: &Arc<Host>, relocation: Uuid) -> Seen {
+    fn look(host: &Arc<Host>, relocation: Uuid, uuid: Uuid) -> Seen {
         const LOOKS: u32 = 10;
         let (until, end) = mpsc::channel();
         let host = Arc::clone(host);
@@ -119,7 +127,7 @@ impl Seen {
                     break;
                 }
                 // What fails here is asked again once the domain is complete.
-                let row = host.list().ok()?.into_iter().find(|row| is_of(row, relocation));
+                let row = host.list().ok()?.into_iter().find(|row| is_of(row, relocation, uuid));
                 if let Some(row) = row {
                     return Some(row.id);
                 }

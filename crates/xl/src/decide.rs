@@ -105,6 +105,8 @@ pub(crate) struct DepartedDomain {
     suspended: Instant,
     /// The `xl migrate` that has it.
     held: Option<Held>,
+    /// See [`Host::carry_on`].
+    may_suspend: bool,
 }
 
 impl DepartedDomain {
@@ -116,6 +118,15 @@ impl DepartedDomain {
             own,
             suspended,
             held: None,
+            may_suspend: false,
+        }
+    }
+
+    /// One whose xl had to be killed.
+    pub(crate) fn cut_short(self) -> DepartedDomain {
+        DepartedDomain {
+            may_suspend: true,
+            ..self
         }
     }
 
@@ -137,11 +148,19 @@ impl Departed for DepartedDomain {
         self.suspended.elapsed()
     }
 
+    /// Suspended, any `xl save` that fails would let it run: Debian's `xendomains` saves what it finds when the host goes down. Paused, it stays where it is.
+    fn guard(&mut self) -> Result<()> {
+        if self.host.row(self.id)?.flags.paused {
+            return Ok(());
+        }
+        self.host.pause(self.id)
+    }
+
     fn resume(mut self: Box<Self>) -> std::result::Result<(), Undone<dyn Departed>> {
         if let Some(held) = self.held.take() {
             held.release();
         }
-        match self.host.carry_on(self.id, &self.own) {
+        match self.host.carry_on(self.id, &self.own, self.may_suspend) {
             Ok(()) => Ok(()),
             Err(error) => Err(Undone { error, domain: self }),
         }

@@ -18,7 +18,7 @@ use image::{
     save::{SaveConfig, SaveHeader, SaveImage},
     v2::V2Reader,
 };
-use toolstack::{Departed, Departure, DomainId, DomainState, Observer, Progress, Result, ToolstackError};
+use toolstack::{Departed, Departure, DomainState, Observer, Progress, Result, ToolstackError};
 
 use crate::{
     decide::DepartedDomain,
@@ -43,16 +43,40 @@ pub(crate) fn offline(
     let Taken { own, pages } = take(host, departure)?;
     match save(host, departure, pages, image, observer) {
         Ok(suspended) => Ok(Box::new(DepartedDomain::new(Arc::clone(host), id, own, suspended))),
-        Err(error) => Err(undo(host, id, &own, error)),
+        Err(broken) => Err(undo(host, departure, &own, broken)),
+    }
+}
+
+/// A departure that has failed.
+pub(crate) struct Broken {
+    pub(crate) error: ToolstackError,
+    /// Whether the guest may still have been asked to suspend itself, by an xl that has not taken that back.
+    pub(crate) may_suspend: bool,
+}
+
+impl From<ToolstackError> for Broken {
+    fn from(error: ToolstackError) -> Broken {
+        Broken {
+            error,
+            may_suspend: false,
+        }
     }
 }
 
 /// A departure has failed: the domain runs on. What to tell.
-pub(crate) fn undo(host: &Host, id: DomainId, own: &str, error: ToolstackError) -> ToolstackError {
-    match host.carry_on(id, own) {
-        Ok(()) => error,
-        Err(undone) => ToolstackError::Failed(format!("{error}; and then the domain could not be resumed: {undone}")),
-    }
+pub(crate) fn undo(host: &Host, departure: &Departure<'_>, own: &str, broken: Broken) -> ToolstackError {
+    let Broken { error, may_suspend } = broken;
+    let undone = match host.carry_on(departure.id, own, may_suspend) {
+        Ok(()) => return error,
+        Err(undone @ ToolstackError::NoDomain(_)) => match host.rename_if_back(departure.relocation, own) {
+            Some(id) => {
+                return ToolstackError::Failed(format!("{error}; the guest has rebooted meanwhile, as domain {id}"));
+            }
+            None => undone,
+        },
+        Err(undone) => undone,
+    };
+    ToolstackError::Failed(format!("{error}; and then the domain could not be resumed: {undone}"))
 }
 
 /// A domain that a relocation holds.
@@ -106,7 +130,7 @@ fn save(
     pages: u64,
     image: &mut dyn ImageSink,
     observer: &mut dyn Observer,
-) -> Result<Instant> {
+) -> std::result::Result<Instant, Broken> {
     let arguments = ["save", "-p", &departure.id.to_string(), "/dev/stdout"];
     let mut running = host.program.start(&arguments, Stdio::null(), Stdio::piped())?;
     let _noted = host.groups.note(departure.relocation, running.group())?;
@@ -115,12 +139,14 @@ fn save(
     let pipe = Timed::new(pipe, SILENCE).map_err(ToolstackError::io("the pipe from xl save"))?;
     let mut pump = Pump::new(image, observer, pages);
     let pumped = read(pipe, &mut pump);
-    end(&mut running, pumped)?;
+    end(&mut running, pumped).map_err(|error| Broken {
+        error,
+        may_suspend: running.is_cut_short(),
+    })?;
     let row = host.row(departure.id)?;
     if row.state() != DomainState::Suspended {
-        return Err(ToolstackError::Failed(
-            "xl save has ended well, but the domain does not stand still".to_owned(),
-        ));
+        let text = "xl save has ended well, but the domain does not stand still";
+        return Err(ToolstackError::Failed(text.to_owned()).into());
     }
     Ok(pump.suspended.unwrap_or_else(Instant::now))
 }
@@ -218,6 +244,12 @@ impl<'a> Pump<'a> {
             bandwidth,
             ..Pump::new(image, observer, pages)
         }
+    }
+
+    /// Whether the guest may have been asked to suspend itself. Of a live image not while the first round has long to go; what it skips is not known.
+    pub(crate) fn may_have_asked(&self) -> bool {
+        let progress = &self.progress;
+        !self.is_live || progress.round > 1 || progress.round_done > progress.round_total / 4 * 3
     }
 
     fn all(&mut self, source: &mut dyn ImageSource, config: &[u8]) -> std::result::Result<(), Pumped> {

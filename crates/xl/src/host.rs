@@ -14,6 +14,7 @@ use std::{
 use domain::HostFacts;
 use serde_json::Value;
 use toolstack::{DomainId, Result, ToolstackError, linux};
+use uuid::Uuid;
 
 use crate::{
     info, json,
@@ -207,12 +208,25 @@ const HEADER: usize = 64;
 /// How long the guest may take to run on.
 const RESUMING: Duration = Duration::from_secs(60);
 
+/// How long a guest is watched that may still suspend itself, where the order could be taken back,
+const RECALLED: Duration = Duration::from_secs(5);
+/// and where there was none any more: the guest has seen it, or it was never given.
+const ASKED: Duration = Duration::from_secs(20);
+/// How long the `xl` of a guest that reboots may take to make it anew.
+const REBOOTING: Duration = Duration::from_secs(15);
+/// Between two looks at such a guest.
+const LOOKING: Duration = Duration::from_millis(500);
+
 impl Host {
-    /// A relocation has failed: the domain runs on under its own name, wherever it stands.
+    /// A relocation has failed: the domain runs on under its own name, wherever it stands. `may_suspend`: it may have been asked to suspend itself, by an xl
+    /// that was killed before it had, and would then stand still some time after all others have gone.
     ///
     /// Can be done again and again; and a domain that has gone meanwhile is an error, because nothing of it runs on.
-    pub(crate) fn carry_on(&self, id: DomainId, own: &str) -> Result<()> {
-        let row = self.row(id)?;
+    pub(crate) fn carry_on(&self, id: DomainId, own: &str, may_suspend: bool) -> Result<()> {
+        let mut row = self.row(id)?;
+        if may_suspend && !row.flags.is_suspended() && !row.flags.dying {
+            row = self.await_suspension(id)?;
+        }
         if row.flags.dying {
             return Err(ToolstackError::NoDomain(id));
         }
@@ -226,6 +240,49 @@ impl Host {
             self.rename(id, own)?;
         }
         Ok(())
+    }
+
+    /// Takes back that a guest is to suspend itself, and waits whether it has seen it already and does.
+    fn await_suspension(&self, id: DomainId) -> Result<Row> {
+        let limit = if self.recall(id) { RECALLED } else { ASKED };
+        let begun = Instant::now();
+        loop {
+            let row = self.row(id)?;
+            if row.flags.is_suspended() || row.flags.dying || begun.elapsed() > limit {
+                return Ok(row);
+            }
+            thread::sleep(LOOKING);
+        }
+    }
+
+    /// Takes back the order to suspend, if it is there (`control/shutdown`, Xen's `xenstore-paths`). The guest takes it away itself once it has seen it; whoever
+    /// comes second finds nothing to do.
+    fn recall(&self, id: DomainId) -> bool {
+        let node = format!("/local/domain/{id}/control/shutdown");
+        let tool = |name: &str, arguments: &[&str]| {
+            let run = Program::new(PathBuf::from(name)).run(arguments, QUICK);
+            run.inspect_err(|error| tracing::debug!(%error, "whether domain {id} is still to suspend itself"))
+        };
+        let ordered = tool("xenstore-read", &[&node]).is_ok_and(|order| order.trim_ascii() == b"suspend");
+        ordered && tool("xenstore-write", &[&node, ""]).is_ok()
+    }
+
+    /// A guest that has rebooted in the middle of its relocation comes back under the relocation's name. It gets its own. Its number.
+    pub(crate) fn rename_if_back(&self, relocation: Uuid, own: &str) -> Option<DomainId> {
+        let begun = Instant::now();
+        while begun.elapsed() < REBOOTING {
+            let is = |row: &Row| matches!(&row.name, Name::Departing { relocation: held, .. } if *held == relocation);
+            let rows = self.list().unwrap_or_default();
+            if let Some(row) = rows
+                .iter()
+                .find(|row| is(row) && !row.flags.dying && !row.flags.is_suspended())
+                && self.rename(row.id, own).is_ok()
+            {
+                return Some(row.id);
+            }
+            thread::sleep(LOOKING);
+        }
+        None
     }
 
     /// Lets a domain run on that has suspended itself and whose `xl` died before it could do so.

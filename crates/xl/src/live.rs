@@ -31,7 +31,7 @@ use toolstack::{Departed, Departure, LiveOptions, Observer, OnNoConvergence, Res
 
 use crate::{
     decide::DepartedDomain,
-    depart::{self, Pump, SILENCE, Taken},
+    depart::{self, Broken, Pump, SILENCE, Taken},
     host::Host,
     pipe::Timed,
     program::Running,
@@ -69,7 +69,7 @@ pub(crate) fn live(
             suspended,
             held,
         ))),
-        Err(error) => Err(depart::undo(host, id, &own, error)),
+        Err(broken) => Err(depart::undo(host, departure, &own, broken)),
     }
 }
 
@@ -81,7 +81,7 @@ fn migrate(
     options: &LiveOptions,
     image: &mut dyn ImageSink,
     observer: &mut dyn Observer,
-) -> Result<(Held, Instant)> {
+) -> std::result::Result<(Held, Instant), Broken> {
     let id = departure.id.to_string();
     let door = Door::open(host, departure)?;
     let command = door.command(host);
@@ -106,14 +106,21 @@ fn migrate(
     if pumped.is_err() {
         // Without its pipes and its transport it lets the domain run on.
         drop((to_xl, socket));
-        depart::end(&mut running, pumped)?;
-        return Err(ToolstackError::Failed("xl migrate has ended too early".to_owned()));
+        let ended = depart::end(&mut running, pumped);
+        return Err(Broken {
+            error: ended
+                .err()
+                .unwrap_or_else(|| ToolstackError::Failed("xl migrate has ended too early".to_owned())),
+            may_suspend: running.is_cut_short() && pump.may_have_asked(),
+        });
     }
+    // Its transport has this pipe as well, and keeps it until it is let go.
+    drop(to_xl);
     let suspended = pump.suspended.unwrap_or_else(Instant::now);
     let held = Held::new(running, socket, noted);
     if let Err(error) = stop(host, departure, &held) {
         held.release();
-        return Err(error);
+        return Err(error.into());
     }
     Ok((held, suspended))
 }

@@ -7,7 +7,10 @@ use std::{
     env,
     ffi::OsString,
     fs,
-    os::unix::{ffi::OsStringExt, process::CommandExt},
+    os::unix::{
+        ffi::OsStringExt,
+        process::{CommandExt, ExitStatusExt},
+    },
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     thread,
@@ -126,6 +129,7 @@ impl Program {
             group,
             words,
             ended: None,
+            cut_short: false,
         })
     }
 }
@@ -146,7 +150,11 @@ pub(crate) struct Running {
     group: Pid,
     words: Option<Kept>,
     ended: Option<ExitStatus>,
+    cut_short: bool,
 }
+
+/// What libxl says where its helper was killed, and where a guest has taken note that it is to suspend itself, and not done so in time.
+const CUT_SHORT: [&str; 2] = ["fatal signal", "did not suspend"];
 
 impl Running {
     pub(crate) fn child(&mut self) -> &mut Child {
@@ -199,8 +207,14 @@ impl Running {
             }
             let asked = self.child.try_wait();
             self.ended = asked.map_err(ToolstackError::io(format!("waiting for {}", self.what)))?;
+            self.cut_short |= self.ended.is_some_and(|status| status.signal().is_some());
         }
         Ok(self.ended)
+    }
+
+    /// Whether it has ended without having undone what it had begun. Known once it has ended, and failed.
+    pub(crate) fn is_cut_short(&self) -> bool {
+        self.cut_short
     }
 
     /// Its last complaints, to stand at the end of a sentence.
@@ -211,6 +225,7 @@ impl Running {
             .map(|words| words.wait(LAST_WORDS))
             .unwrap_or_default();
         let words = last_lines(&String::from_utf8_lossy(&words));
+        self.cut_short |= CUT_SHORT.iter().any(|what| words.contains(what));
         if words.is_empty() {
             String::new()
         } else {
@@ -226,6 +241,7 @@ impl Running {
             // It may not have had the time to make a group.
             let _ = self.child.kill();
             self.ended = self.child.wait().ok();
+            self.cut_short = true;
         }
     }
 }

@@ -70,10 +70,10 @@ impl Groups {
         Ok(Noted { path })
     }
 
-    /// Waits until nothing of a relocation's group is left, and ends it if that takes too long.
-    pub(crate) fn settle(&self, relocation: Uuid) -> Result<()> {
+    /// Waits until nothing of a relocation's group is left, and ends it if that takes too long: whether it had to.
+    pub(crate) fn settle(&self, relocation: Uuid) -> Result<bool> {
         let path = self.path(relocation);
-        let Some(group) = read(&path)? else { return Ok(()) };
+        let Some(group) = read(&path)? else { return Ok(false) };
         let begun = Instant::now();
         let mut killed = false;
         while group.is_there() {
@@ -91,7 +91,7 @@ impl Groups {
             thread::sleep(Duration::from_millis(20));
         }
         drop(Noted { path });
-        Ok(())
+        Ok(killed)
     }
 }
 
@@ -262,7 +262,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let groups = Groups::open(directory.path().join("a/b")).unwrap();
         let relocation = Uuid::new_v4();
-        groups.settle(relocation).unwrap();
+        assert!(!groups.settle(relocation).unwrap());
         let mut child = Command::new("sleep").arg("600").process_group(0).spawn().unwrap();
         let pid = i32::try_from(child.id()).unwrap();
         let noted = groups.note(relocation, Pid::from_raw(pid)).unwrap();

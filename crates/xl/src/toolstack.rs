@@ -35,6 +35,8 @@ const CREATING: Duration = Duration::from_secs(180);
 /// Runs domains as guests of Xen, through `xl`.
 pub struct Xl {
     host: Arc<Host>,
+    /// Where it does not, no PV guest has 32 bits. Fixed as long as Xen runs.
+    runs_pv32: bool,
 }
 
 impl Xl {
@@ -45,13 +47,16 @@ impl Xl {
     /// If its directory can't be made, or `xl` does not work here: then there is no Xen, or no dom0.
     pub fn new(settings: &Settings, program: PathBuf, helper: PathBuf) -> Result<Xl> {
         let host = Host::new(Program::find(program), helper, settings.state_directory.join("xl"))?;
-        host.facts()?;
+        let facts = host.facts()?;
         for row in host.list()? {
             if let Name::Arriving { relocation, own } | Name::Departing { relocation, own } = &row.name {
                 tracing::info!(domid = row.id, %relocation, "domain '{own}' is held by a relocation: xm status tells which, or nobody knows it any more");
             }
         }
-        Ok(Xl { host: Arc::new(host) })
+        Ok(Xl {
+            host: Arc::new(host),
+            runs_pv32: facts.virtualization.iter().any(|word| word == "pv32"),
+        })
     }
 
     /// A domain that no relocation holds.
@@ -63,14 +68,9 @@ impl Xl {
         Ok(row)
     }
 
-    /// A domain that a relocation holds, once nothing is done with it any more.
-    fn held(&self, relocation: Uuid, is: impl Fn(&Name) -> bool) -> Result<Option<Row>> {
-        self.host.groups.settle(relocation)?;
-        Ok(self
-            .host
-            .list()?
-            .into_iter()
-            .find(|row| is(&row.name) && !row.flags.dying))
+    /// A domain that a relocation holds.
+    fn held(&self, is: impl Fn(&Row) -> bool) -> Result<Option<Row>> {
+        Ok(self.host.list()?.into_iter().find(|row| is(row) && !row.flags.dying))
     }
 
     fn create_from(&self, text: &[u8], uuid: Uuid) -> Result<()> {
@@ -109,7 +109,9 @@ impl Toolstack for Xl {
         let mut config = json::config(&self.host.json(id)?)
             .map_err(|what| ToolstackError::Failed(format!("xl list -l of domain {id}: {what}")))?;
         config.name = Name::parse(&config.name).own().to_owned();
-        config.kernel_bits = kernel::bits(&config, id);
+        if self.runs_pv32 {
+            config.kernel_bits = kernel::bits(&config, id);
+        }
         Ok(config)
     }
 
@@ -130,31 +132,26 @@ impl Toolstack for Xl {
     }
 
     fn find_departed(&self, _: Uuid, relocation: Uuid) -> Result<Option<Box<dyn Departed>>> {
-        let is = |name: &Name| matches!(name, Name::Departing { relocation: held, .. } if *held == relocation);
-        // One that is stopped stays so until the decision.
+        // One that is stopped stays so until the decision. Any other is waited for.
         let held = self.host.groups.held(relocation)?;
-        let found = match held {
-            Some(_) => self
-                .host
-                .list()?
-                .into_iter()
-                .find(|row| is(&row.name) && !row.flags.dying),
-            None => self.held(relocation, is)?,
-        };
+        let killed = held.is_none() && self.host.groups.settle(relocation)?;
+        let found =
+            self.held(|row| matches!(&row.name, Name::Departing { relocation: held, .. } if *held == relocation))?;
         Ok(found.map(|row| {
             // Since when it has stood still is not known any more.
             let (host, own) = (Arc::clone(&self.host), row.name.own().to_owned());
             let departed = match held {
                 Some(held) => DepartedDomain::held(host, row.id, own, Instant::now(), held),
+                None if killed => DepartedDomain::new(host, row.id, own, Instant::now()).cut_short(),
                 None => DepartedDomain::new(host, row.id, own, Instant::now()),
             };
             Box::new(departed) as Box<dyn Departed>
         }))
     }
 
-    fn find_arrived(&self, _: Uuid, relocation: Uuid) -> Result<Option<Box<dyn Arrived>>> {
-        let is = |name: &Name| matches!(name, Name::Arriving { relocation: held, .. } if *held == relocation);
-        let found = self.held(relocation, is)?;
+    fn find_arrived(&self, uuid: Uuid, relocation: Uuid) -> Result<Option<Box<dyn Arrived>>> {
+        self.host.groups.settle(relocation)?;
+        let found = self.held(|row| arrive::is_of(row, relocation, uuid))?;
         Ok(found.map(|row| {
             let arrived = ArrivedDomain::found(Arc::clone(&self.host), row.id, relocation);
             Box::new(arrived) as Box<dyn Arrived>

@@ -1,4 +1,4 @@
-//! What `xl` prints, kept within bounds while it runs.
+//! What `xl` and other tools print, kept within bounds while it runs.
 
 use std::{
     io::{self, Read},

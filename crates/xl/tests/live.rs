@@ -186,6 +186,74 @@ fn an_xl_that_is_killed_while_it_is_held_makes_no_difference() {
     }
 }
 
+/// Debian's `xendomains` saves what it finds when the host goes down, and a save that fails lets a suspended domain run on.
+#[test]
+fn a_copy_that_waits_for_the_outcome_is_not_let_run_by_others() {
+    let host = Host::new();
+    let id = host.create("web");
+    let mut departed = host.depart_live(id, Uuid::new_v4(), &mut Cut(1000)).unwrap();
+    for _ in 0..2 {
+        departed.guard().unwrap();
+    }
+    host.fault("save", "cut 100");
+    let mut save = Command::new(host.directory.path().join("xl"));
+    let saved = save.args(["save", &id.to_string(), "/dev/null"]).output().unwrap();
+    assert!(!saved.status.success());
+    assert_eq!(host.domains(), [("migrating-web".to_owned(), DomainState::Suspended)]);
+    host.fault("save", "");
+    departed.resume().map_err(|undone| undone.error).unwrap();
+    runs(&host);
+
+    let mut departed = host.depart_live(id, Uuid::new_v4(), &mut Cut(1000)).unwrap();
+    departed.guard().unwrap();
+    departed.destroy().map_err(|undone| undone.error).unwrap();
+    assert_eq!(host.domains(), []);
+}
+
+/// The guest is asked by xl, and does what it was asked to do when xl has been killed and the relocation given up.
+#[test]
+fn a_guest_that_suspends_itself_after_all_runs_on() {
+    let host = Host::new();
+    let id = host.create("web");
+    for live in [true, false] {
+        host.fault(if live { "migrate" } else { "save" }, "late 2");
+        let mut image = Cut(usize::MAX);
+        let departed = if live {
+            host.depart_live(id, Uuid::new_v4(), &mut image)
+        } else {
+            host.depart(id, Uuid::new_v4(), &mut image)
+        };
+        assert!(error(departed).contains("signal: 9"));
+        runs(&host);
+        assert!(host.events().iter().any(|event| event.starts_with("suspended")));
+    }
+}
+
+#[test]
+fn a_guest_that_reboots_meanwhile_gets_its_name_back() {
+    struct Reboot<'a>(&'a Host);
+    impl Observer for Reboot<'_> {
+        fn progress(&mut self, _: &Progress) -> Result<(), ImageError> {
+            self.0
+                .change_domains(|text| text.replace("\"1\": {", "\"7\": {").replace("\"id\": 1,", "\"id\": 7,"));
+            Ok(())
+        }
+    }
+    let host = Host::new();
+    let id = host.create("web");
+    assert_eq!(id, 1);
+    let mode = Mode::Live(LiveOptions::default());
+    let departure = Departure {
+        relocation: Uuid::new_v4(),
+        id,
+        mode: &mode,
+    };
+    let said = error(host.xl.depart(&departure, &mut Cut(usize::MAX), &mut Reboot(&host)));
+    assert!(said.contains("has rebooted meanwhile, as domain 7"), "{said}");
+    runs(&host);
+    assert_eq!(host.xen_names(), ["web"]);
+}
+
 #[test]
 fn rounds_are_seen() {
     struct Rounds(Vec<u32>, u64);

@@ -285,6 +285,21 @@ fn an_arrived_domain_is_found_again() {
     assert!(host.xl.find_arrived(config.uuid, relocation).unwrap().is_none());
 }
 
+/// As an xl leaves it that is killed between making a domain and naming it.
+#[test]
+fn a_domain_without_a_name_is_what_has_arrived() {
+    let (config, image) = Host::image("web", GuestKind::Pv);
+    let host = Host::new();
+    let relocation = Uuid::new_v4();
+    drop(host.arrive(relocation, &config, &mut source(&image)).unwrap());
+    let name = host.xen_names().remove(0);
+    host.change_domains(|text| text.replace(&name, "(null)"));
+    assert!(host.xl.find_arrived(Uuid::new_v4(), relocation).unwrap().is_none());
+    let arrived = host.xl.find_arrived(config.uuid, relocation).unwrap().unwrap();
+    arrived.discard().map_err(|undone| undone.error).unwrap();
+    assert_eq!(host.domains(), []);
+}
+
 #[test]
 fn an_xl_that_hangs_with_half_a_domain_is_ended_and_the_half_removed() {
     let (config, image) = Host::image("web", GuestKind::Pv);

@@ -112,5 +112,5 @@ fn without_xen_there_is_no_toolstack() {
     let said = error(xl::Xl::new(&settings, "/nonexistent/xl".into(), "/bin/false".into()));
     assert!(said.starts_with("/nonexistent/xl: starting it: No such file"), "{said}");
     let said = error(xl::Xl::new(&settings, "/bin/false".into(), "/bin/false".into()));
-    assert!(said.starts_with("xl info failed"), "{said}");
+    assert!(said.starts_with("false info failed"), "{said}");
 }

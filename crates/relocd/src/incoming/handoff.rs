@@ -38,9 +38,14 @@ pub struct Incoming {
     inner: Mutex<Inner>,
 }
 
+/// Looks for what has arrived of a domain.
+pub type Find = Box<dyn Fn() -> toolstack::Result<Option<Box<dyn Arrived>>> + Send>;
+
 struct Inner {
     machine: Destination,
     arrived: Option<Box<dyn Arrived>>,
+    /// Where the toolstack failed: it may have left something.
+    find: Option<Find>,
     entry: Entry,
     journal: Journal,
     agenda: Agenda<Command>,
@@ -62,25 +67,21 @@ impl std::fmt::Debug for Incoming {
 impl Incoming {
     /// At the start of a relocation; the entry has been written.
     pub fn new(entry: Entry, journal: Journal) -> Incoming {
-        Incoming::with(entry, journal, None, (Destination::default(), Vec::new()))
+        Incoming::with(entry, journal, (Destination::default(), Vec::new()))
     }
 
     /// After a restart. `None`: the state in the entry is no state. [`Incoming::again`] begins the work.
-    pub fn recover(entry: Entry, journal: Journal, arrived: Option<Box<dyn Arrived>>) -> Option<Incoming> {
+    pub fn recover(entry: Entry, journal: Journal) -> Option<Incoming> {
         let recovered = Destination::recover(State::from_name(&entry.state)?);
-        Some(Incoming::with(entry, journal, arrived, recovered))
+        Some(Incoming::with(entry, journal, recovered))
     }
 
-    fn with(
-        entry: Entry,
-        journal: Journal,
-        arrived: Option<Box<dyn Arrived>>,
-        (machine, commands): (Destination, Vec<Command>),
-    ) -> Incoming {
+    fn with(entry: Entry, journal: Journal, (machine, commands): (Destination, Vec<Command>)) -> Incoming {
         Incoming {
             inner: Mutex::new(Inner {
                 machine,
-                arrived,
+                arrived: None,
+                find: None,
                 entry,
                 journal,
                 agenda: Agenda::recovered(commands),
@@ -103,6 +104,16 @@ impl Incoming {
     pub fn runs_as(&self) -> Option<u32> {
         let inner = self.lock();
         (inner.machine.state() == State::Running).then(|| inner.domid())
+    }
+
+    /// After a restart: the domain that waits here for a decision, if any does.
+    pub fn found(&self, arrived: Option<Box<dyn Arrived>>) {
+        self.lock().arrived = arrived;
+    }
+
+    /// The toolstack has failed to take the domain in, and may have left something of it: that nothing is left is to be seen, before it is said.
+    pub fn failed(&self, find: Find) {
+        self.lock().find = Some(find);
     }
 
     /// Whether something has failed that is to be tried again.
@@ -308,7 +319,11 @@ impl Inner {
 
     /// Without a domain there is nothing to do: `arrive` failed and left nothing, or is still at it and will be told.
     fn discard(&mut self) -> Result<(), ToolstackError> {
-        let Some(arrived) = self.arrived.take() else {
+        let arrived = match (self.arrived.take(), &self.find) {
+            (None, Some(find)) => find()?,
+            (arrived, _) => arrived,
+        };
+        let Some(arrived) = arrived else {
             return Ok(());
         };
         fault::point(&["in", "discard", "before"]);

@@ -146,7 +146,7 @@ fn an_operator_decides_about_a_lost_domain_once() {
         let scene = loaded();
         let mut entry = scene.incoming.entry();
         entry.state = "committed".to_owned();
-        let incoming = Incoming::recover(entry, scene.journal.clone(), None).unwrap();
+        let incoming = Incoming::recover(entry, scene.journal.clone()).unwrap();
         incoming.lost("the host was restarted");
         let scene = Scene { incoming, ..scene };
         assert!(matches!(scene.asked(), Outcome::Lost { .. }));
@@ -155,6 +155,41 @@ fn an_operator_decides_about_a_lost_domain_once() {
         assert_eq!(scene.record(), record);
         assert!(scene.incoming.operator(!ran).unwrap().is_none());
     }
+}
+
+#[test]
+fn what_a_toolstack_that_failed_has_left_is_looked_for_until_it_is_gone() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = Journal::open(directory.path()).unwrap();
+    let entry = Entry::new(
+        Uuid::new_v4(),
+        Direction::In,
+        "web",
+        Uuid::new_v4(),
+        "x",
+        "live",
+        "receiving",
+    );
+    let incoming = Incoming::new(entry, journal);
+    // First it can't be asked, then it has the domain and can't remove it, then it can.
+    let (asked, stubborn) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(true)));
+    let (answers, left) = (Arc::clone(&asked), Arc::clone(&stubborn));
+    incoming.failed(Box::new(move || {
+        if !answers.load(Ordering::SeqCst) {
+            return Err(ToolstackError::Failed("no answer".to_owned()));
+        }
+        Ok(Some(Box::new(Stubborn(Arc::clone(&left)))))
+    }));
+    for _ in 0..2 {
+        assert_eq!(incoming.on(Event::Failed).unwrap_or_default(), []);
+        assert!(incoming.has_later());
+        assert_eq!(incoming.again().unwrap(), []);
+        assert_eq!(incoming.state(), State::Discarding);
+        asked.store(true, Ordering::SeqCst);
+    }
+    stubborn.store(false, Ordering::SeqCst);
+    assert_eq!(incoming.again().unwrap(), [Say::Discarded]);
+    assert_eq!(incoming.state(), State::Discarded);
 }
 
 #[test]

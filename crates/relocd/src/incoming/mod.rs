@@ -145,6 +145,8 @@ async fn take_in(
     let arrived = match arrived {
         Ok(arrived) => arrived,
         Err(error) => {
+            let (toolstack, uuid, id) = (Arc::clone(&host.toolstack), relocation.uuid, relocation.id);
+            incoming.failed(Box::new(move || toolstack.find_arrived(uuid, id)));
             let reason = relocation
                 .cancel
                 .reason()

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     audit::Record,
-    blocking::{blocking, patiently},
+    blocking::blocking,
     conversation::Conversation,
     failure::{self, Tell},
     relocations::lock,
@@ -33,14 +33,8 @@ impl Outgoing {
         let sent = match sent {
             Ok(sent) => sent,
             Err(NotSent { failure, gave_up }) => {
-                handoff.note(&failure.value);
                 // Mostly it runs on by itself. Where it could not be resumed it still stands, and is resumed with the decision, however often that takes.
-                let find = self.host.find_departed(self.config.uuid, self.booked.relocation.id);
-                match patiently(find).await {
-                    Ok(Some(departed)) => handoff.departed(departed),
-                    Ok(None) => {}
-                    Err(error) => tracing::error!(%error, "the toolstack can't say whether the domain runs on"),
-                }
+                handoff.note(&failure.value);
                 return Err(self.fail(handoff, failure, async { gave_up }).await);
             }
         };

@@ -26,10 +26,14 @@ pub enum Ask {
     Destroyed,
 }
 
+/// Looks for the copy of a domain that waits for the outcome, as [`Host::find_departed`](crate::host::Host::find_departed) gives it.
+pub type Find = Box<dyn Fn() -> toolstack::Result<Option<Box<dyn Departed>>> + Send>;
+
 /// The source's handoff with the domain and the journal that it decides about.
 pub struct Handoff {
     machine: Source,
     departed: Option<Box<dyn Departed>>,
+    find: Find,
     entry: Entry,
     journal: Journal,
     pending: Vec<Command>,
@@ -39,10 +43,11 @@ pub struct Handoff {
 
 impl Handoff {
     /// At the start of a relocation; the entry has been written.
-    pub fn new(entry: Entry, journal: Journal) -> Handoff {
+    pub fn new(entry: Entry, journal: Journal, find: Find) -> Handoff {
         Handoff {
             machine: Source::default(),
             departed: None,
+            find,
             entry,
             journal,
             pending: Vec::new(),
@@ -52,11 +57,12 @@ impl Handoff {
     }
 
     /// After a restart. `None`: the state in the entry is no state. [`Handoff::again`] begins the work.
-    pub fn recover(entry: Entry, journal: Journal, departed: Option<Box<dyn Departed>>) -> Option<Handoff> {
+    pub fn recover(entry: Entry, journal: Journal, find: Find) -> Option<Handoff> {
         let (machine, pending) = Source::recover(State::from_name(&entry.state)?);
         Some(Handoff {
             machine,
-            departed,
+            departed: None,
+            find,
             entry,
             journal,
             pending,
@@ -142,7 +148,10 @@ impl Handoff {
             match self.pending.remove(0) {
                 Command::Journal => self.write()?,
                 Command::SendCommit => ask = Some(Ask::SendCommit),
-                Command::AskOutcome => ask = Some(Ask::Outcome),
+                Command::AskOutcome => {
+                    self.guard();
+                    ask = Some(Ask::Outcome);
+                }
                 command @ (Command::Resume | Command::Destroy) => {
                     if let Err(error) = self.decide(command) {
                         self.pending.insert(0, command);
@@ -184,9 +193,32 @@ impl Handoff {
         Ok(())
     }
 
-    /// Without a domain there is nothing to do: `depart` failed and has resumed it, or a crash came after the deed.
+    /// The outcome may be open for long. Best effort: the domain stands still as it is.
+    fn guard(&mut self) {
+        let guarded = self.find().and_then(|departed| match departed {
+            Some(mut departed) => {
+                let guarded = departed.guard();
+                self.departed = Some(departed);
+                guarded
+            }
+            None => Ok(()),
+        });
+        if let Err(error) = guarded {
+            tracing::error!(%error, "the copy here waits for the outcome, and could not be guarded against being resumed by others");
+        }
+    }
+
+    fn find(&mut self) -> Result<Option<Box<dyn Departed>>, ToolstackError> {
+        match self.departed.take() {
+            Some(departed) => Ok(Some(departed)),
+            None => (self.find)(),
+        }
+    }
+
+    /// Without a domain there is nothing to do: `depart` failed and has resumed it, or a crash came after the deed. But that has to be seen: where the
+    /// toolstack can't say, nothing is known.
     fn decide(&mut self, command: Command) -> Result<(), ToolstackError> {
-        let Some(departed) = self.departed.take() else {
+        let Some(departed) = self.find()? else {
             return Ok(());
         };
         let word = if command == Command::Resume {
@@ -206,3 +238,7 @@ impl Handoff {
         })
     }
 }
+
+#[cfg(test)]
+#[path = "handoff_tests.rs"]
+mod tests;

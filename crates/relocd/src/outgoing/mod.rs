@@ -172,7 +172,8 @@ impl Outgoing {
                 .state(self.untouched())
                 .next(MAKE_ROOM)
         })?;
-        let handoff = Handoff::new(entry, self.host.journal.clone());
+        let find = self.host.find_departed(entry.uuid, entry.id);
+        let handoff = Handoff::new(entry, self.host.journal.clone(), Box::new(find));
         relocation.stage("copying");
         let depart = self
             .depart
