@@ -8,6 +8,7 @@ project=$(cd "$lab/../.." && pwd)
 cache=${RELOCD_LAB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/relocd-lab}
 # Images, sockets, process ids, keys of the lab that is up: thrown away by `down`.
 state=${RELOCD_LAB_STATE:-${TMPDIR:-/tmp}/relocd-lab}
+[ ! -e "$state" ] || [ -O "$state" ] || { echo "lab: $state is somebody else's" >&2; exit 1; }
 # A namespace of its own holds the network of both hosts, and is the third place on it.
 namespace=relocd-lab
 

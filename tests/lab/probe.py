@@ -3,6 +3,8 @@
 
 usage: probe.py ADDRESS STOPFILE
 
+Told to stop, it goes on until lines have come for half a second more, for 20 s at most: a connection that is merely silent is not one that holds.
+
 Pings every 10 ms, and holds one TCP connection on which the guest sends a numbered line every 10 ms. Times are this machine's, in seconds.
 """
 import json
@@ -14,6 +16,8 @@ import sys
 import time
 
 INTERVAL = 0.01
+# Lines that have to come after it was told to stop, and how long it waits for them.
+LAST_LINES, PATIENCE = 50, 20
 
 
 def checksum(data):
@@ -50,6 +54,7 @@ class Probe:
         self.stream.setblocking(False)
         self.sent, self.answered, self.ticks = {}, {}, []
         self.rest, self.closed = b"", None
+        self.last_lines, self.ended = 0, None
 
     def send(self, now):
         number = len(self.sent) + 1
@@ -85,8 +90,14 @@ class Probe:
 
     def run(self, stop):
         due = time.monotonic()
-        while not os.path.exists(stop):
+        stopped, before = None, 0
+        while True:
             now = time.monotonic()
+            if stopped is None and os.path.exists(stop):
+                stopped, before = now, len(self.ticks)
+            self.last_lines = len(self.ticks) - before
+            if stopped is not None and (self.closed or self.last_lines >= LAST_LINES or now > stopped + PATIENCE):
+                break
             if now >= due:
                 self.send(now)
                 due = max(due + INTERVAL, now - 10 * INTERVAL)
@@ -97,6 +108,7 @@ class Probe:
                 self.take_replies(now)
             if self.stream in ready:
                 self.take_ticks(now)
+        self.ended = time.monotonic()
 
     def report(self):
         ticks = self.ticks
@@ -104,12 +116,13 @@ class Probe:
         return {
             "pings": len(self.sent),
             "pings_lost": len(self.sent) - len(self.answered),
-            "ping_gap": longest_gap(sorted(self.answered.values())),
+            "ping_gap": longest_gap([*sorted(self.answered.values()), self.ended]),
             "ticks": len(ticks),
             "ticks_missing": numbers[-1] - numbers[0] + 1 - len(ticks) if ticks else None,
             "ticks_in_order": numbers == sorted(numbers),
-            "tcp_gap": longest_gap([tick[0] for tick in ticks]),
+            "tcp_gap": longest_gap([*(tick[0] for tick in ticks), self.ended]),
             "tcp_closed": self.closed,
+            "last_lines": self.last_lines,
             "guest_seconds": ticks[-1][2] - ticks[0][2] if ticks else None,
             "guest_last": ticks[-1][2] if ticks else None,
             "pages_changed": ticks[-1][3] - ticks[0][3] if ticks else None,

@@ -1,8 +1,9 @@
 /* What the lab's guest runs: it counts, keeps its memory busy, checks it, and answers.
  *
- *   console   "tick N" each second; "memory BAD page N" if a page is not what was written to it last
+ *   console   "tick N BOOT" each second, with a number that this boot has drawn; "memory BAD page N" if a page is not what was written to it last
  *   TCP 7777  a line "N SECONDS CHANGED" every 10 ms: its number, the guest's monotonic clock, pages changed
- *   TCP 7779  a line "rate MIB" sets how much memory is changed in a second; the answer tells the rate
+ *   TCP 7779  a line "rate MIB" sets how much memory is changed in a second; the answer to any line tells the rate, pages kept busy, changed, checked and damaged,
+ *             the last tick, and the boot's number
  *
  * From the kernel's command line: wss=MIB (memory that is kept busy), dirty=MIB (changed in a second).
  * Each page begins with its number and a generation, and its last word is their product with a constant: a lost, stale or swapped page shows.
@@ -17,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -25,8 +27,10 @@ enum { PAGE = 4096, WORDS = PAGE / 8 };
 static const uint64_t MIX = 0x9e3779b97f4a7c15u;
 
 static volatile double rate;
-static volatile uint64_t changed, bad;
+static volatile uint64_t changed, checked, bad;
+static volatile unsigned long tick;
 static uint64_t pages, *memory, *generation;
+static uint32_t boot;
 
 static double monotonic(void)
 {
@@ -52,13 +56,14 @@ static void check_page(uint64_t page)
         bad++;
         printf("memory BAD page %lu\n", (unsigned long)page);
     }
+    checked++;
 }
 
-/* Changes and checks in one thread, so that neither sees the other's half. */
+/* Changes and checks in one thread, so that neither sees the other's half. A page is checked before it is changed, too: that would hide its damage. */
 static void *keep_busy(void *unused)
 {
     double last = monotonic(), due = 0;
-    uint64_t next = 0, checked = 0;
+    uint64_t next = 0, look = 0;
     (void)unused;
     while (pages) {
         usleep(5000);
@@ -67,10 +72,12 @@ static void *keep_busy(void *unused)
         last = now;
         if (due > per_second * 0.1)
             due = per_second * 0.1;
-        for (; due >= 1; due--)
-            write_page(next++ % pages);
+        for (; due >= 1; due--, next++) {
+            check_page(next % pages);
+            write_page(next % pages);
+        }
         for (int i = 0; i < 64; i++)
-            check_page(checked++ % pages);
+            check_page(look++ % pages);
     }
     return NULL;
 }
@@ -93,13 +100,14 @@ static void *stream(void *argument)
 static void *orders(void *argument)
 {
     int socket = (int)(intptr_t)argument;
-    char line[96];
+    char line[192];
     ssize_t got;
     while ((got = read(socket, line, sizeof line - 1)) > 0) {
         line[got] = 0;
         if (!strncmp(line, "rate ", 5))
             rate = atof(line + 5);
-        int length = sprintf(line, "rate %g changed %lu bad %lu\n", rate, (unsigned long)changed, (unsigned long)bad);
+        int length = sprintf(line, "rate %g pages %lu changed %lu checked %lu bad %lu tick %lu boot %lu\n", rate, (unsigned long)pages, (unsigned long)changed,
+                             (unsigned long)checked, (unsigned long)bad, tick, (unsigned long)boot);
         if (write(socket, line, length) < 0)
             break;
     }
@@ -164,11 +172,15 @@ int main(void)
         for (uint64_t page = 0; page < pages; page++)
             write_page(page);
     }
+    if (getrandom(&boot, sizeof boot, GRND_INSECURE) != sizeof boot) {
+        perror("agent: random numbers");
+        return 1;
+    }
     pthread_create(&thread, NULL, keep_busy, NULL);
     for (size_t i = 0; i < sizeof services / sizeof *services; i++)
         pthread_create(&thread, NULL, listen_for, &services[i]);
-    for (unsigned long tick = 0;; tick++) {
-        printf("tick %lu\n", tick);
+    for (;; tick++) {
+        printf("tick %lu %lu\n", tick, (unsigned long)boot);
         sleep(1);
     }
 }

@@ -52,13 +52,20 @@ class Ended:
         self.text = out + err
 
 
+# Processes of a relocation; and those that belong to a domain as long as it is there.
 LEFTOVERS = "pgrep -af '^[^ ]*(libxl-save-helper |xl migrate |xl save |relocd xl-transport)'"
-Look = collections.namedtuple("Look", "domains leftovers free")
+COMPANIONS = "pgrep -af '^[^ ]*(xl restore |xl create |xl migrate-receive|qemu-system-i386 -xen-domid [1-9])'"
+Look = collections.namedtuple("Look", "domains leftovers companions free in_doubt")
 
 
 def domains_of(listed):
     rows = [line.split() for line in listed.splitlines()[1:]]
     return [(row[0], row[4]) for row in rows if row[1] != "0"]
+
+
+def runs(flags):
+    """Whether a domain with these flags of `xl list` is neither paused, nor suspended, crashed or dying."""
+    return not any(flag in flags for flag in "pscd")
 
 
 def free_of(info):
@@ -110,9 +117,16 @@ class Host:
         return self.run(LEFTOVERS).out.strip()
 
     def look(self):
-        """What `domains`, `leftovers` and `free` tell, asked at once."""
-        domains, leftovers, free = self.ok(f"xl list; echo =====; {LEFTOVERS}; echo =====; xl info").split("=====\n")
-        return Look(domains_of(domains), leftovers.strip(), free_of(free))
+        """What is on the host, asked at once. `in_doubt`: relocations that are; `None` if relocd does not answer."""
+        asked = ("xl list", LEFTOVERS, COMPANIONS, "xl info", "xm status --json || :")
+        domains, leftovers, companions, info, status = self.ok("; echo =====; ".join(asked)).split("=====\n")
+        in_doubt = [each["id"] for each in json.loads(status)["relocations"] if each["state"] == "in-doubt"] if status.strip() else None
+        return Look(domains_of(domains), leftovers.strip(), companions.strip(), free_of(info), in_doubt)
+
+    def ticks(self, boot, after):
+        """Ticks of a guest's boot after this one that its console told on this host."""
+        told = self.run(f"grep -ah '^tick [0-9]* {boot:.0f}' /var/log/xen/console/guest-*.log").out
+        return {number for line in told.splitlines() if (number := int(line.split()[1])) > after}
 
     def log(self, lines=40):
         return self.run(f"journalctl -u relocd --no-pager -o short-precise -n {lines} | grep -v vif-bridge; "
@@ -153,7 +167,12 @@ def open_up():
         host.ok(f"relocd check-host {other(host).address}")
 
 
-def config(kind, memory=128, extra="", vif="bridge=xenbr0", more=""):
+# What each guest keeps busy and checks, in MiB, and changes, in MiB each second: little, as the guest's kernel (Linux 6.1) loses 1.6 MB at each resume, and has to
+# last for twenty.
+LIGHT = "wss=8 dirty=1"
+
+
+def config(kind, memory=128, extra=LIGHT, vif="bridge=xenbr0", more=""):
     # The console that xl shows: of an HVM guest it is the serial port.
     console = "ttyS0" if kind == "hvm" else "hvc0"
     lines = [
@@ -168,11 +187,25 @@ def config(kind, memory=128, extra="", vif="bridge=xenbr0", more=""):
     return "\n".join(lines + [more]) + "\n"
 
 
+# The number of the boot of the guest that is looked at: another one would be another guest.
+boot = None
+
+
 def create(host, *arguments, **settings):
     """A guest, up and answering."""
+    global boot
     host.ok(f"cat >/root/{GUEST}.cfg", stdin=config(*arguments, **settings).encode())
     host.ok(f"xm create /root/{GUEST}.cfg")
     until("the guest's agent answers", serves, 120)
+    boot = ask_guest()["boot"]
+
+
+def rebooted():
+    """The guest has booted anew, as it should."""
+    global boot
+    until("the guest's agent answers", serves, 120)
+    before, boot = boot, ask_guest()["boot"]
+    need(boot != before, "the guest did not boot anew")
 
 
 def answers():
@@ -192,7 +225,7 @@ def in_namespace(*command, seconds=60):
 
 
 def ask_guest(order="state"):
-    """What the guest's agent says of itself: its memory's changed and damaged pages."""
+    """What the guest's agent says of itself: pages of its memory that it keeps busy, changed, checked, found damaged; its last tick, and its boot."""
     script = f"""
 import socket
 s = socket.create_connection(("{GUEST_ADDRESS}", 7779), 30)
@@ -208,6 +241,8 @@ print(s.recv(200).decode())"""
 
 def clear():
     """No domain anywhere, and what is free then."""
+    global boot
+    boot = None
     for host in HOSTS:
         def empty():
             rows = host.domains()
@@ -226,30 +261,49 @@ def look_at_both():
         return dict(zip(HOSTS, pool.map(Host.look, HOSTS)))
 
 
+def both_run(seen):
+    return all(any(runs(flags) for _, flags in look.domains) for look in seen.values())
+
+
 def one_copy(where=None):
-    """The guest runs on exactly one host, under its own name, undamaged, and nothing is left of a relocation anywhere. That host."""
+    """The guest, the same as before, runs on exactly one host, under its own name, undamaged, and nothing is left of a relocation anywhere. That host."""
     def settled():
         seen = look_at_both()
+        # The two looks are not of the same moment; what is seen twice is no domain on its way.
+        if both_run(seen) and both_run(again := look_at_both()):
+            raise Failed(f"the guest runs twice: {again}")
         at = [host for host in HOSTS if seen[host].domains]
         if len(at) != 1 or len(seen[at[0]].domains) != 1:
             return None
         name, flags = seen[at[0]].domains[0]
-        if name != GUEST or any(flag in flags for flag in "pscd") or any(look.leftovers for look in seen.values()):
+        if name != GUEST or not runs(flags) or any(look.leftovers or look.in_doubt != [] for look in seen.values()):
             return None
         empty = other(at[0])
-        if empty.free_at_rest is not None and seen[empty].free < empty.free_at_rest - SLACK:
+        if seen[empty].companions or empty.free_at_rest is not None and seen[empty].free < empty.free_at_rest - SLACK:
             return None
         return at[0]
     try:
-        host = until("exactly one running copy, nothing left, and memory given back", settled, 90)
+        host = until("exactly one running copy, nothing left or in doubt, and memory given back", settled, 90)
     except Failed as failed:
         now = ", ".join(f"{host}, with {host.free_at_rest} MiB free at rest: {look}" for host, look in look_at_both().items())
         raise Failed(f"{failed}; now {now}") from failed
     need(where is None or host is where, f"the guest runs on {host}, not on {where}")
     until("the guest answers", answers, 60)
-    bad = ask_guest().get("bad")
-    need(bad == 0, f"the guest found {bad} damaged pages")
+    undamaged()
     return host
+
+
+def undamaged():
+    """The guest is the one that was there before, and since now has checked each of its pages."""
+    first = ask_guest()
+    need(first["boot"] == boot, f"the guest is another boot, {first['boot']:.0f} and not {boot:.0f}")
+    need(first["pages"] > 0, "the guest checks no memory")
+
+    def checked():
+        state = ask_guest()
+        return state if state["checked"] >= first["checked"] + first["pages"] else None
+    bad = until("the guest has checked its memory", checked)["bad"]
+    need(bad == 0, f"the guest found {bad:.0f} damaged pages")
 
 
 class Probe:
@@ -267,7 +321,6 @@ class Probe:
         return self
 
     def __exit__(self, kind, *_):
-        time.sleep(0.5 if kind is None else 0)
         open(self.stop, "w").close()
         out, _ = self.process.communicate(timeout=60)
         self.figures = json.loads(out) if out else {}
@@ -277,6 +330,7 @@ class Probe:
         figures = self.figures
         need(figures.get("ticks"), f"the probe saw nothing: {figures}")
         need(not figures["tcp_closed"], f"the TCP connection was closed: {figures['tcp_closed']}")
+        need(figures["last_lines"] >= 50, f"the TCP connection is silent: {figures}")
         need(figures["ticks_missing"] == 0 and figures["ticks_in_order"], f"lines of the TCP connection are lost or out of order: {figures}")
 
 

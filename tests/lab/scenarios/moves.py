@@ -1,7 +1,7 @@
 """Relocations that succeed: scenarios 1 to 4, and 9."""
 import statistics
 
-from lab import A, B, Failed, Probe, answers, ask_guest, create, migrated, need, one_copy, other, serves, until
+from lab import A, B, Failed, Probe, answers, ask_guest, create, migrated, need, one_copy, other, rebooted, until
 
 
 def spread(values, unit):
@@ -14,9 +14,9 @@ def reattach_console(host):
     need(int(said.strip() or 0) >= 2, f"xm console on {host} shows {said.strip()} ticks of the guest in 6 s")
 
 
-def there_and_back(kind, modes, extra=""):
+def there_and_back(kind, modes):
     """From a to b, back, and so on: live where a mode says so, offline where not."""
-    create(A, kind, extra=extra)
+    create(A, kind)
     at, totals, downtimes, losses = A, [], [], []
     uptime = None
     for live in modes:
@@ -37,18 +37,14 @@ def there_and_back(kind, modes, extra=""):
             f"pings lost of one each 10 ms {spread(losses, '')}, no line of the TCP connection lost (min / median / max)")
 
 
-# With little memory kept busy: the guest's kernel (Linux 6.1) loses 1.6 MB at each resume, and has to last for twenty.
-LIGHT = "wss=8 dirty=1"
-
-
 def live_there_and_back(options):
     """PVH guest, live, there and back"""
-    return there_and_back("pvh", [True, True] * options.times, LIGHT)
+    return there_and_back("pvh", [True, True] * options.times)
 
 
 def pv_live_there_and_back(options):
     """PV guest, live, there and back"""
-    return there_and_back("pv", [True, True] * options.times, LIGHT)
+    return there_and_back("pv", [True, True] * options.times)
 
 
 def has_shadow_paging():
@@ -107,7 +103,7 @@ def reboot_after_relocation(_):
     number = B.ok("xl domid web").strip()
     B.ok("xl reboot -F web || xl reboot web")
     until("the guest is another domain", lambda: B.run("xl domid web").out.strip() not in ("", number), 120)
-    until("the guest's agent answers", serves, 120)
+    rebooted()
     one_copy(B)
     if list(first) != ["web"]:
         raise Failed(f"before the reboot it was called {list(first)}")

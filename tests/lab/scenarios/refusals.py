@@ -40,23 +40,26 @@ def before_anything_stops(_):
     until("no domain on b", lambda: not B.domains())
     one_copy(A)
 
-    A.ok(f"xm destroy {GUEST}; ip link add xenbr1 type bridge; ip link set xenbr1 up; ip address add 192.168.81.1/24 dev xenbr1; "
-         "truncate -s 16M /root/disk1.img; losetup /dev/loop1 /root/disk1.img; rm -f /dev/only-here; mknod /dev/only-here b 7 1")
-    until("no domain on a", lambda: not A.domains())
-    bridged = config("pvh", vif="bridge=xenbr1")
-    A.ok("cat >/root/web.cfg", stdin=bridged.encode())
-    A.ok("xm create /root/web.cfg")
-    refused("bridge missing", A, ["xenbr1"])
-    B.ok("ip link add xenbr1 type bridge; ip link set xenbr1 up; ip address add 192.168.82.1/24 dev xenbr1")
-    refused("other subnet", A, ["xenbr1", "vxlan", "--force"])
-    A.ok(f"xm destroy {GUEST}; ip link delete xenbr1")
-    B.ok("ip link delete xenbr1")
+    A.ok(f"xm destroy {GUEST}; ip link add xenbr1 type bridge; ip link set xenbr1 up; ip address add 192.168.81.1/24 dev xenbr1")
+    try:
+        until("no domain on a", lambda: not A.domains())
+        A.ok("cat >/root/web.cfg", stdin=config("pvh", vif="bridge=xenbr1").encode())
+        A.ok("xm create /root/web.cfg")
+        refused("bridge missing", A, ["xenbr1"])
+        B.ok("ip link add xenbr1 type bridge; ip link set xenbr1 up; ip address add 192.168.82.1/24 dev xenbr1")
+        refused("other subnet", A, ["xenbr1", "vxlan", "--force"])
+    finally:
+        A.run(f"xm destroy {GUEST}; ip link delete xenbr1")
+        B.run("ip link delete xenbr1")
     until("no domain on a", lambda: not A.domains())
 
-    A.ok("cat >/root/web.cfg", stdin=config("pvh", more="disk = ['phy:/dev/only-here,xvda,w']").encode())
-    A.ok("xm create /root/web.cfg")
-    refused("disk missing", A, ["/dev/only-here"])
-    A.ok(f"xm destroy {GUEST}; until losetup -d /dev/loop1; do sleep 1; done")
+    A.ok("truncate -s 16M /root/disk1.img; losetup /dev/loop1 /root/disk1.img; rm -f /dev/only-here; mknod /dev/only-here b 7 1")
+    try:
+        A.ok("cat >/root/web.cfg", stdin=config("pvh", more="disk = ['phy:/dev/only-here,xvda,w']").encode())
+        A.ok("xm create /root/web.cfg")
+        refused("disk missing", A, ["/dev/only-here"])
+    finally:
+        A.run(f"xm destroy {GUEST}; until losetup -d /dev/loop1; do sleep 1; done; rm -f /dev/only-here")
     return "six, each with the guest running on"
 
 

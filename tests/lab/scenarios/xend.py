@@ -3,7 +3,7 @@ import os
 import subprocess
 import tempfile
 
-from lab import B, NAMESPACE, Skipped, need, until
+from lab import B, NAMESPACE, Skipped, need, runs, until
 
 SENDER = '''
 import socket, sys
@@ -25,7 +25,7 @@ with open(path, "rb") as image:
 s.shutdown(socket.SHUT_RDWR)
 s.close()
 '''
-CAPTURES = ("tiny1-offline", "tiny1-live", "tiny2-live", "xen41-tiny1-live", "pv64-dev-live")
+CAPTURES = ("tiny1-offline", "tiny1-live", "tiny1-xsave-live", "tiny2-live", "xen41-tiny1-live", "pv64-dev-live")
 
 
 def name_of(sxp):
@@ -40,16 +40,21 @@ def arrives(captures, name):
         sent = subprocess.run(["ip", "netns", "exec", NAMESPACE, "python3", "-c", SENDER, image.name, B.address], capture_output=True, timeout=300)
     need(sent.returncode == 0, f"{name}: {sent.stderr.decode().strip()}")
 
-    def runs():
-        return any(each == domain and "p" not in flags and "s" not in flags for each, flags in B.domains())
-    until(f"{name}: domain {domain} runs", runs, 120)
+    def there():
+        return any(each == domain and runs(flags) for each, flags in B.domains())
+    until(f"{name}: domain {domain} runs", there, 120)
     if domain.startswith("tiny"):
         said = B.ok(f"(timeout 8 xm console {domain} </dev/null || :) | tr -d '\\r'")
         ticks = [line for line in said.splitlines() if line.startswith("tick ")]
         need(len(ticks) >= 2 and "PAT-BAD" not in said and any("pat-ok" in line for line in ticks), f"{name}: its console says {said!r}")
         told = ticks[-1]
     else:
-        told = "runs"
+        def seconds():
+            return float(B.ok(f"xl list {domain}").splitlines()[1].split()[5])
+        begun = seconds()
+        until(f"{name}: the guest takes processor time", lambda: seconds() > begun + 0.5, 60)
+        need(there(), f"{name}: {B.domains()}")
+        told = "runs on, and takes processor time"
     until("the safety copy has gone", lambda: domain not in B.ok("xm spool list"), 60)
     B.ok(f"xm destroy {domain}")
     until("it has gone", lambda: not B.domains(), 60)
