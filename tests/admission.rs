@@ -114,7 +114,7 @@ fn an_older_xen_takes_it_only_by_force() {
 }
 
 /// As the stand-in has it, but for avx2 in leaf 7 and sse4a in leaf 0x80000001.
-const OTHER_PROCESSOR: &str = "078bf3fd:82982203:28100800:00000025:00000000:00000020:00000000:00000000";
+const OTHER_PROCESSOR: &str = "078bf3fd:86982203:28100800:00000025:00000000:00000020:00000000:00000000";
 
 #[test]
 fn a_processor_that_lacks_features() {

@@ -109,6 +109,27 @@ fn a_guest_of_32_bits_is_refused_where_it_can_not_run() {
     assert!(host.is_empty());
 }
 
+#[test]
+fn a_guest_with_xsave_state_is_refused_where_there_is_no_xsave() {
+    let mut host = xen_host();
+    fs::create_dir_all(host.path("state")).unwrap();
+    let hw_caps = "078bf3fd:82982203:28100800:00000065:00000000:00000000:00000000:00000000";
+    fs::write(host.path("state/hw_caps"), hw_caps).unwrap();
+    host.run();
+    let image = Legacy {
+        xsave: Some(1024),
+        ..full_image()
+    };
+    let ended = xend().migrate(port(&host), &config("web", MEMORY, ""), &image.bytes());
+    assert_eq!(ended.domain, Domain::Runs, "{}", host.log());
+    assert!(ended.says.contains("XSAVE"), "{}", ended.says);
+    host.wait("the end of it", || left_over(&host).is_empty());
+    host.wait("the end of its relocation", || host.log().contains("relocation over"));
+    // It takes what has none.
+    sent(&host, &full_image());
+    host.wait("the domain's start", || host.runs());
+}
+
 /// One whose last bytes are not taken resumes its domain: it may run there.
 #[test]
 fn a_sender_that_goes_on_behind_its_image_may_have_its_domain_still() {

@@ -120,7 +120,9 @@ class Host:
         """What is on the host, asked at once. `in_doubt`: relocations that are; `None` if relocd does not answer."""
         asked = ("xl list", LEFTOVERS, COMPANIONS, "xl info", "xm status --json || :")
         domains, leftovers, companions, info, status = self.ok("; echo =====; ".join(asked)).split("=====\n")
-        in_doubt = [each["id"] for each in json.loads(status)["relocations"] if each["state"] == "in-doubt"] if status.strip() else None
+        # Without a relocd it says what is wrong, in JSON as well.
+        relocations = json.loads(status).get("relocations") if status.strip() else None
+        in_doubt = None if relocations is None else [each["id"] for each in relocations if each["state"] == "in-doubt"]
         return Look(domains_of(domains), leftovers.strip(), companions.strip(), free_of(info), in_doubt)
 
     def ticks(self, boot, after):

@@ -32,12 +32,21 @@ def name_of(sxp):
     return sxp.split("(name ", 1)[1].split(")", 1)[0]
 
 
+def has_xsave(host):
+    """Bit 26 of ecx in leaf 1."""
+    return int(host.ok("xl info | sed -n 's/^hw_caps *: //p'").split(":")[1], 16) >> 26 & 1 == 1
+
+
 def arrives(captures, name):
     with open(f"{captures}/{name}.sxp") as file:
         domain = name_of(file.read())
     with tempfile.NamedTemporaryFile(prefix="relocd-lab-") as image:
         subprocess.run(["zstd", "-dqfo", image.name, f"{captures}/{name}.xend.zst"], check=True)
         sent = subprocess.run(["ip", "netns", "exec", NAMESPACE, "python3", "-c", SENDER, image.name, B.address], capture_output=True, timeout=300)
+    if "xsave" in name and not has_xsave(B):
+        need(sent.returncode != 0 and "with XSAVE" in B.log(10), f"{name}: not refused by a processor without XSAVE: {B.log(10)}")
+        need(not B.domains() and domain not in B.ok("xm spool list"), f"{name}: something is left: {B.domains()}")
+        return f"{name}: refused, as this processor has no XSAVE"
     need(sent.returncode == 0, f"{name}: {sent.stderr.decode().strip()}")
 
     def there():

@@ -59,4 +59,6 @@ pub struct LegacyFacts {
     pub width: Option<GuestWidth>,
     /// Whether there is extended information (always from Xen 3.2 on).
     pub extended_info: bool,
+    /// Whether its vcpus have XSAVE state, which only a processor with XSAVE takes.
+    pub xsave: bool,
 }

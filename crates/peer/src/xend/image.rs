@@ -8,7 +8,7 @@ use std::{
 
 use image::{
     ImageError, ImageSink, ImageSource, Item,
-    legacy::{LegacyOptions, LegacySource},
+    legacy::{LegacyFacts, LegacyOptions, LegacySource},
     record::RecordType,
 };
 
@@ -207,8 +207,27 @@ impl<R: Read> Read for &ImageBytes<'_, R> {
 /// # Errors
 /// [`Ended`]: why not, and what is to be done.
 pub fn take_in<R: Read>(bytes: &ImageBytes<'_, R>, options: LegacyOptions, sink: &mut dyn ImageSink) -> Outcome {
+    take_in_if(bytes, options, sink, |_| Ok(()))
+}
+
+/// As [`take_in`], if `may` finds nothing wrong with what the image's beginning tells, when the sender's domain still runs, or can be resumed.
+///
+/// # Errors
+/// [`Ended`]: why not, and what is to be done.
+pub fn take_in_if<R: Read>(
+    bytes: &ImageBytes<'_, R>,
+    options: LegacyOptions,
+    sink: &mut dyn ImageSink,
+    may: impl FnOnce(&LegacyFacts) -> Result<(), ImageError>,
+) -> Outcome {
     let mut source = LegacySource::new(bytes, options);
+    let mut may = Some(may);
     loop {
+        if let Some(facts) = source.facts()
+            && let Some(may) = may.take()
+        {
+            may(&facts).map_err(|error| bytes.ended(&error, true))?;
+        }
         let item = source.next().map_err(|error| bytes.ended(&error, false))?;
         let last = matches!(item, Item::Finish);
         let frames = matches!(

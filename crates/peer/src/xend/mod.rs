@@ -53,7 +53,7 @@ mod sender;
 
 pub use custody::{Custody, Failure, Keeper, RECEIVE_BUFFER, Verdict};
 pub use envelope::{Envelope, EnvelopeError, EnvelopeReader, envelope};
-pub use image::{Ended, ImageBytes, Outcome, Watch, take_in};
+pub use image::{Ended, ImageBytes, Outcome, Watch, take_in, take_in_if};
 pub use sender::{Answer, TAIL, XendSink};
 
 /// The request to take a domain in. Nothing may follow it before the answer.

@@ -241,6 +241,7 @@ impl<R: Read> LegacySource<R> {
                 .prologue
                 .as_ref()
                 .is_some_and(|prologue| prologue.has_extended_info),
+            xsave: self.prologue.as_ref().is_some_and(|prologue| prologue.xsave.is_some()),
         });
         self.seen = Seen::new(p2m_size);
         Ok(())

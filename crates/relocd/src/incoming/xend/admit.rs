@@ -42,6 +42,8 @@ pub struct Admitted {
     pub spool: Spool,
     /// Whether a guest of 32 bits can run where it goes.
     pub pv32: bool,
+    /// Whether one with XSAVE state can.
+    pub xsave: bool,
     /// Whether it stays there.
     pub stays: bool,
     /// Whether its image only passes through.
@@ -140,6 +142,8 @@ pub async fn admit(host: &Arc<Host>, value: &Sexp, peer: &str, allowed_by: &str)
         lost,
         spool,
         pv32: stays || facts.virtualization.iter().any(|word| word == "pv32"),
+        // A host that tells of no features is not asked.
+        xsave: stays || facts.features.is_empty() || facts.features.iter().any(|name| name == "xsave"),
         stays,
         passes,
     })

@@ -190,6 +190,7 @@ async fn take_in(host: &Arc<Host>, conversation: Conversation, admitted: Admitte
         domain: relocation.domain.clone(),
         max_pages: admit::max_pages(&admitted.config),
         pv32: admitted.pv32,
+        xsave: admitted.xsave,
         idle_ms: u64::try_from(host.limits().idle.as_millis()).unwrap_or(u64::MAX),
         passes: admitted.passes,
         keep: if admitted.stays { ARRIVED } else { NOT_RUN }.to_owned(),

@@ -28,6 +28,8 @@ pub struct Job {
     pub max_pages: u64,
     /// Whether guests of 32 bits can run where it goes.
     pub pv32: bool,
+    /// Whether guests with XSAVE state can.
+    pub xsave: bool,
     /// Milliseconds without a byte after which the sender is given up, as long as it owns its domain.
     pub idle_ms: u64,
     /// The image only passes through: nothing of it is kept.

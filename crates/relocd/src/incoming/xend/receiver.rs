@@ -19,9 +19,8 @@ use std::{
 
 use domain::DomainConfig;
 use image::{
-    ImageError, ImageSink, Item,
-    legacy::{LegacyGuest, LegacyOptions},
-    record::RecordType,
+    ImageError,
+    legacy::{GuestWidth, LegacyFacts, LegacyGuest, LegacyOptions},
 };
 use peer::xend::{self, Custody, Failure, ImageBytes, Keeper, Verdict};
 use toolstack::spool::{Incoming, Purpose, Spool, SpoolWriter};
@@ -250,8 +249,7 @@ fn convert<R: io::Read>(bytes: &ImageBytes<'_, R>, writer: &mut SpoolWriter, job
         max_pages: job.max_pages,
         check_registers: false,
     };
-    let pv32 = job.pv32;
-    xend::take_in(bytes, options, &mut Runnable { writer, pv32 })
+    xend::take_in_if(bytes, options, writer, |facts| may_run(facts, job))
 }
 
 /// The image, from its first byte until whoever takes it can have all of it. There is nothing worth keeping: whatever goes wrong, the sender is refused.
@@ -272,24 +270,18 @@ fn pass<R: io::Read>(bytes: &ImageBytes<'_, R>, writer: &mut SpoolWriter, job: &
     }
 }
 
-/// The copy, unless the guest can't run where it goes: an image says how wide its guest is near its beginning, when it can still be refused.
-struct Runnable<'a> {
-    writer: &'a mut SpoolWriter,
-    pv32: bool,
-}
-
-impl ImageSink for Runnable<'_> {
-    fn put(&mut self, item: Item<'_>) -> Result<(), ImageError> {
-        match item {
-            Item::Record {
-                kind: RecordType::X86_PV_INFO,
-                body: [4, ..],
-            } if !self.pv32 => Err(ImageError::Toolstack(
-                "a guest of 32 bits: this host's Xen can't run such (xen_caps without xen-3.0-x86_32p)".to_owned(),
-            )),
-            item => self.writer.put(item),
+/// Whether the guest can run where it goes: an image tells at its beginning, when it can still be refused.
+fn may_run(facts: &LegacyFacts, job: &Job) -> Result<(), ImageError> {
+    let what = match facts.width {
+        Some(GuestWidth::Four) if !job.pv32 => {
+            "a guest of 32 bits: this host's Xen can't run such (xen_caps without xen-3.0-x86_32p)"
         }
-    }
+        _ if facts.xsave && !job.xsave => {
+            "a guest that was started on a processor with XSAVE: this host's has none, or its Xen does not use it (hw_caps)"
+        }
+        _ => return Ok(()),
+    };
+    Err(ImageError::Toolstack(what.to_owned()))
 }
 
 /// A refusal: the reason, and at once a reset, by the end of this process.
