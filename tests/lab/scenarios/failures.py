@@ -4,7 +4,7 @@ import queue
 import threading
 import time
 
-from lab import A, B, GUEST, Failed, answers, ask_guest, clear, create, need, one_copy, other, runs, undamaged, until
+from lab import A, B, GUEST, LASTING, Failed, answers, ask_guest, clear, create, need, one_copy, other, runs, undamaged, until
 
 # What xm prints when a stage begins.
 BEGINNING, COPYING, LAST_ROUND = "copying", "copying: round 1", "committing"
@@ -182,7 +182,7 @@ def all_of_them(options):
 
 
 def failures(options):
-    create(A, "pvh")
+    create(A, "pvh", memory=LASTING)
     at = A
     cases = [case for case in CASES if case[1] or not options.core]
     for name, _, stage, happens, ends in cases:
@@ -192,7 +192,7 @@ def failures(options):
             raise Failed(f"{name}: {failed}") from failed
     if at is not A:
         clear()
-        create(A, "pvh")
+        create(A, "pvh", memory=LASTING)
     power_off_while_copying(A)
     if not options.core:
         power_off_after_commit(A)

@@ -169,12 +169,13 @@ def open_up():
         host.ok(f"relocd check-host {other(host).address}")
 
 
-# What each guest keeps busy and checks, in MiB, and changes, in MiB each second: little, as the guest's kernel (Linux 6.1) loses 1.6 MB at each resume, and has to
-# last for twenty.
+# What each guest keeps busy and checks, in MiB, and changes, in MiB each second: little, as the guest's kernel (Linux 6.1) loses 1.6 MB at each resume. With so many
+# MiB it lasts for twenty.
 LIGHT = "wss=8 dirty=1"
+LASTING = 128
 
 
-def config(kind, memory=128, extra=LIGHT, vif="bridge=xenbr0", more=""):
+def config(kind, memory=96, extra=LIGHT, vif="bridge=xenbr0", more=""):
     # The console that xl shows: of an HVM guest it is the serial port.
     console = "ttyS0" if kind == "hvm" else "hvc0"
     lines = [

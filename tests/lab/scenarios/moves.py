@@ -1,7 +1,7 @@
 """Relocations that succeed: scenarios 1 to 4, and 9."""
 import statistics
 
-from lab import A, B, Failed, Probe, answers, ask_guest, create, migrated, need, one_copy, other, rebooted, until
+from lab import A, B, LASTING, Failed, Probe, answers, ask_guest, create, migrated, need, one_copy, other, rebooted, until
 
 
 def spread(values, unit):
@@ -14,9 +14,9 @@ def reattach_console(host):
     need(int(said.strip() or 0) >= 2, f"xm console on {host} shows {said.strip()} ticks of the guest in 6 s")
 
 
-def there_and_back(kind, modes):
+def there_and_back(kind, modes, memory=LASTING):
     """From a to b, back, and so on: live where a mode says so, offline where not."""
-    create(A, kind)
+    create(A, kind, memory=memory)
     at, totals, downtimes, losses = A, [], [], []
     uptime = None
     for live in modes:
@@ -60,12 +60,12 @@ def pv_offline(_):
         one_copy(A)
     A.ok("xm destroy web")
     until("the guest has gone", lambda: not A.domains())
-    return there_and_back("pv", [False, False])
+    return there_and_back("pv", [False, False], memory=96)
 
 
 def pvh_offline(_):
     """PVH guest, offline, there and back"""
-    return there_and_back("pvh", [False, False])
+    return there_and_back("pvh", [False, False], memory=96)
 
 
 def hvm(_):
