@@ -171,7 +171,7 @@ def open_up():
 
 # What each guest keeps busy and checks, in MiB, and changes, in MiB each second: little, as the guest's kernel (Linux 6.1) loses 1.6 MB at each resume. With so many
 # MiB it lasts for twenty.
-LIGHT = "wss=8 dirty=1"
+LIGHT = "wss=8 dirty=0.1"
 LASTING = 128
 
 
