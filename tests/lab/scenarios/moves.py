@@ -14,9 +14,10 @@ def reattach_console(host):
     need(int(said.strip() or 0) >= 2, f"xm console on {host} shows {said.strip()} ticks of the guest in 6 s")
 
 
-def there_and_back(kind, modes, memory=LASTING):
+def there_and_back(kind, modes, memory=LASTING, first=lambda: None):
     """From a to b, back, and so on: live where a mode says so, offline where not."""
     create(A, kind, memory=memory)
+    first()
     at, totals, downtimes, losses = A, [], [], []
     uptime = None
     for live in modes:
@@ -53,14 +54,12 @@ def has_shadow_paging():
 
 def pv_offline(_):
     """PV guest, offline, there and back; live is refused beforehand"""
-    create(A, "pv")
-    if not has_shadow_paging():
-        done = A.run(f"xm migrate -l web {B.address}")
-        need(done.code != 0 and "shadow" in done.text and "without -l" in done.text, f"live was not refused with a word on the other mode: {done.text}")
-        one_copy(A)
-    A.ok("xm destroy web")
-    until("the guest has gone", lambda: not A.domains())
-    return there_and_back("pv", [False, False], memory=96)
+    def refused_live():
+        if not has_shadow_paging():
+            done = A.run(f"xm migrate -l web {B.address}")
+            need(done.code != 0 and "shadow" in done.text and "without -l" in done.text, f"live was not refused with a word on the other mode: {done.text}")
+            one_copy(A)
+    return there_and_back("pv", [False, False], memory=96, first=refused_live)
 
 
 def pvh_offline(_):
