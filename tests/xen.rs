@@ -203,6 +203,52 @@ fn xl_stays_stopped_when_its_daemon_dies() {
     assert!(b.runs() && a.is_empty());
 }
 
+/// It powers off while its memory is copied, and the copy fails.
+#[test]
+fn a_domain_that_ends_meanwhile_is_not_said_to_run() {
+    let (a, b) = (xen(), xen());
+    create(&a, "pvh");
+    set(&b, "fault-restore", "hang 100000");
+    let arguments = a.migrate(&b, &["-l"]);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let xm = a
+        .xm_command(&arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    b.wait("the arriving domain", || !b.is_empty());
+    set(&a, "domains", "{}");
+    for number in processes(&b, &["xl\0restore\0"]) {
+        Command::new("kill").args(["-KILL", &number]).status().unwrap();
+    }
+    let done = xm.wait_with_output().unwrap();
+    let said = text(&done.stderr);
+    assert_eq!(done.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("is not here any more") && !said.contains("runs on here"),
+        "{said}"
+    );
+    let status = a.ok(&["status"]);
+    assert!(status.contains("is not here any more"), "{status}");
+}
+
+/// What its host serves stays with it.
+#[test]
+fn a_domain_with_pci_devices_is_not_touched() {
+    let (a, b) = (xen(), xen());
+    let file = a.path("domain.cfg");
+    fs::write(&file, "name = 'web'\ntype = 'hvm'\nmemory = 2\npci = ['03:00.1']\n").unwrap();
+    a.ok(&["create", file.to_str().unwrap()]);
+    let said = a.migrate_fails(&b, &[]);
+    assert!(
+        said.contains("1 of its host's PCI devices")
+            && said.contains("xl pci-detach")
+            && said.contains("was not touched"),
+        "{said}"
+    );
+}
+
 /// The processes of a host that have one of these in their command line.
 fn processes(host: &Host, words: &[&str]) -> Vec<String> {
     let directory = host.directory.path().to_string_lossy().into_owned();

@@ -156,13 +156,16 @@ pub fn needed_kib(domain: &DomainConfig) -> u64 {
     memory.saturating_add(overhead)
 }
 
-/// Checks whether `domain` can be sent from `here` while it runs.
+/// Checks whether `domain` can be sent from `here` at all, and if `live`, while it runs.
 ///
 /// # Errors
 /// Why not.
-pub fn check_live(domain: &DomainConfig, here: &HostFacts) -> Result<(), Refusal> {
+pub fn check_departure(domain: &DomainConfig, here: &HostFacts, live: bool) -> Result<(), Refusal> {
+    if !domain.pci.is_empty() {
+        return Err(Refusal::PciDevices(domain.pci.len()));
+    }
     let shadow = here.virtualization.iter().any(|word| word == "shadow");
-    if here.toolstack == "xl" && domain.kind == GuestKind::Pv && !shadow {
+    if live && here.toolstack == "xl" && domain.kind == GuestKind::Pv && !shadow {
         return Err(Refusal::NoShadow);
     }
     Ok(())

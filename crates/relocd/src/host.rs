@@ -151,6 +151,16 @@ impl Host {
         }
     }
 
+    /// Whether a domain is here, in the toolstack or in the spool. `None`: that can't be told now.
+    pub async fn has(&self, uuid: Uuid) -> Option<bool> {
+        let (toolstack, spool) = (Arc::clone(&self.toolstack), self.spool.clone());
+        blocking(move || {
+            let runs = toolstack.domains().ok()?.iter().any(|domain| domain.uuid == uuid);
+            Some(runs || spool.list().ok()?.0.iter().any(|entry| entry.uuid == uuid))
+        })
+        .await
+    }
+
     /// All domains here.
     ///
     /// # Errors

@@ -100,7 +100,7 @@ fn book(host: &Arc<Host>, entry: &Entry, incoming: Option<Arc<Incoming>>) -> Opt
     relocation
         .to_xend
         .store(entry.xend.is_some(), std::sync::atomic::Ordering::SeqCst);
-    match host.relocations.begin(relocation, usize::MAX) {
+    match host.relocations.take_up(relocation) {
         Ok(booked) => Some(booked),
         Err(conflict) => {
             tracing::error!(%conflict, "can't be taken up");

@@ -197,7 +197,7 @@ impl Drop for Booked {
 }
 
 impl Relocations {
-    /// Books a relocation, if it fits. `limit`: of its direction. A recovered one is booked whatever the limit.
+    /// Books a relocation, if it fits. `limit`: of its direction.
     ///
     /// # Errors
     /// [`Conflict`].
@@ -227,14 +227,34 @@ impl Relocations {
         if running.relocations.values().filter(alike).any(same) {
             return Err(Conflict::SameDomain(relocation.domain));
         }
+        Ok(self.insert(&mut running, relocation))
+    }
+
+    /// Books one that a daemon before has left, whatever the limits: also beside others of the same domain, which were let in because it was over or lost.
+    ///
+    /// # Errors
+    /// [`Conflict::SameId`], [`Conflict::Stopping`].
+    pub fn take_up(self: &Arc<Self>, relocation: Relocation) -> Result<Booked, Conflict> {
+        let mut running = lock(&self.running);
+        if running.stopping {
+            return Err(Conflict::Stopping);
+        }
+        let key = (relocation.id, relocation.direction);
+        if running.relocations.contains_key(&key) {
+            return Err(Conflict::SameId(relocation.id));
+        }
+        Ok(self.insert(&mut running, relocation))
+    }
+
+    fn insert(self: &Arc<Self>, running: &mut Running, relocation: Relocation) -> Booked {
         let relocation = Arc::new(relocation);
         running
             .relocations
-            .insert((relocation.id, direction), Arc::clone(&relocation));
-        Ok(Booked {
+            .insert((relocation.id, relocation.direction), Arc::clone(&relocation));
+        Booked {
             relocation,
             books: Arc::clone(self),
-        })
+        }
     }
 
     /// A relocation that runs.
@@ -337,6 +357,25 @@ mod tests {
         other.relocation.reserve(500);
         assert_eq!(other.relocation.reserved(), 1000);
         drop((native, leaves, more));
+    }
+
+    #[test]
+    fn all_that_a_daemon_has_left_is_taken_up() {
+        let books = Arc::new(Relocations::default());
+        let config = DomainConfig::new("web", Uuid::new_v4(), 1024, GuestKind::Pv);
+        let arrival = || Relocation::new(Uuid::new_v4(), Direction::In, &config, "peer", "live");
+        // Lost here, and come again.
+        let (lost, again) = (books.take_up(arrival()).unwrap(), books.take_up(arrival()).unwrap());
+        assert_eq!(books.all().len(), 2);
+        assert_eq!(
+            books.begin(arrival(), 10).unwrap_err(),
+            Conflict::SameDomain("web".to_owned())
+        );
+        lost.relocation.end();
+        again.relocation.end();
+        drop(books.begin(arrival(), 10).unwrap());
+        let same = Relocation::new(lost.relocation.id, Direction::In, &config, "peer", "live");
+        assert_eq!(books.take_up(same).unwrap_err(), Conflict::SameId(lost.relocation.id));
     }
 
     #[test]

@@ -105,8 +105,8 @@ pub(crate) struct DepartedDomain {
     suspended: Instant,
     /// The `xl migrate` that has it.
     held: Option<Held>,
-    /// See [`Host::carry_on`].
-    may_suspend: bool,
+    /// The relocation whose xl was killed before it had undone what it did: see [`Host::carry_on`].
+    cut_short: Option<Uuid>,
 }
 
 impl DepartedDomain {
@@ -118,15 +118,21 @@ impl DepartedDomain {
             own,
             suspended,
             held: None,
-            may_suspend: false,
+            cut_short: None,
         }
     }
 
-    /// One whose xl had to be killed.
-    pub(crate) fn cut_short(self) -> DepartedDomain {
+    /// One whose xl had to be killed, and whose note is still there.
+    pub(crate) fn cut_short(self, relocation: Uuid) -> DepartedDomain {
         DepartedDomain {
-            may_suspend: true,
+            cut_short: Some(relocation),
             ..self
+        }
+    }
+
+    fn forget(&self) {
+        if let Some(relocation) = self.cut_short {
+            self.host.groups.forget(relocation);
         }
     }
 
@@ -160,8 +166,11 @@ impl Departed for DepartedDomain {
         if let Some(held) = self.held.take() {
             held.release();
         }
-        match self.host.carry_on(self.id, &self.own, self.may_suspend) {
-            Ok(()) => Ok(()),
+        match self.host.carry_on(self.id, &self.own, self.cut_short.is_some()) {
+            Ok(()) => {
+                self.forget();
+                Ok(())
+            }
             Err(error) => Err(Undone { error, domain: self }),
         }
     }
@@ -172,7 +181,10 @@ impl Departed for DepartedDomain {
             held.end();
         }
         match self.host.destroy(self.id) {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                self.forget();
+                Ok(())
+            }
             Err(error) => Err(Undone { error, domain: self }),
         }
     }

@@ -67,7 +67,12 @@ impl From<ToolstackError> for Broken {
 pub(crate) fn undo(host: &Host, departure: &Departure<'_>, own: &str, broken: Broken) -> ToolstackError {
     let Broken { error, may_suspend } = broken;
     let undone = match host.carry_on(departure.id, own, may_suspend) {
-        Ok(()) => return error,
+        Ok(()) => {
+            if may_suspend {
+                host.groups.forget(departure.relocation);
+            }
+            return error;
+        }
         Err(undone @ ToolstackError::NoDomain(_)) => match host.rename_if_back(departure.relocation, own) {
             Some(id) => {
                 return ToolstackError::Failed(format!("{error}; the guest has rebooted meanwhile, as domain {id}"));
@@ -133,16 +138,20 @@ fn save(
 ) -> std::result::Result<Instant, Broken> {
     let arguments = ["save", "-p", &departure.id.to_string(), "/dev/stdout"];
     let mut running = host.program.start(&arguments, Stdio::null(), Stdio::piped())?;
-    let _noted = host.groups.note(departure.relocation, running.group())?;
+    let noted = host.groups.note(departure.relocation, running.group())?;
     let pipe = running.child().stdout.take();
     let pipe = pipe.ok_or_else(|| ToolstackError::Failed("xl save has no pipe".to_owned()))?;
     let pipe = Timed::new(pipe, SILENCE).map_err(ToolstackError::io("the pipe from xl save"))?;
     let mut pump = Pump::new(image, observer, pages);
     let pumped = read(pipe, &mut pump);
-    end(&mut running, pumped).map_err(|error| Broken {
-        error,
-        may_suspend: running.is_cut_short(),
-    })?;
+    if let Err(error) = end(&mut running, pumped) {
+        let may_suspend = running.is_cut_short();
+        if may_suspend {
+            noted.cut_short();
+        }
+        return Err(Broken { error, may_suspend });
+    }
+    drop(noted);
     let row = host.row(departure.id)?;
     if row.state() != DomainState::Suspended {
         let text = "xl save has ended well, but the domain does not stand still";

@@ -244,7 +244,7 @@ impl Host {
 
     /// Takes back that a guest is to suspend itself, and waits whether it has seen it already and does.
     fn await_suspension(&self, id: DomainId) -> Result<Row> {
-        let limit = if self.recall(id) { RECALLED } else { ASKED };
+        let limit = if self.recall(id)? { RECALLED } else { ASKED };
         let begun = Instant::now();
         loop {
             let row = self.row(id)?;
@@ -257,14 +257,18 @@ impl Host {
 
     /// Takes back the order to suspend, if it is there (`control/shutdown`, Xen's `xenstore-paths`). The guest takes it away itself once it has seen it; whoever
     /// comes second finds nothing to do.
-    fn recall(&self, id: DomainId) -> bool {
+    fn recall(&self, id: DomainId) -> Result<bool> {
         let node = format!("/local/domain/{id}/control/shutdown");
         let tool = |name: &str, arguments: &[&str]| {
             let run = Program::new(PathBuf::from(name)).run(arguments, QUICK);
             run.inspect_err(|error| tracing::debug!(%error, "whether domain {id} is still to suspend itself"))
         };
+        // Where there is none, and never was, it fails as well.
         let ordered = tool("xenstore-read", &[&node]).is_ok_and(|order| order.trim_ascii() == b"suspend");
-        ordered && tool("xenstore-write", &[&node, ""]).is_ok()
+        if ordered {
+            tool("xenstore-write", &[&node, ""])?;
+        }
+        Ok(ordered)
     }
 
     /// A guest that has rebooted in the middle of its relocation comes back under the relocation's name. It gets its own. Its number.

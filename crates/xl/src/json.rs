@@ -3,8 +3,8 @@
 //! Facts from what Xen 4.17 prints and from the types of libxl (`libxl_types.idl`): a field that has its default is often absent.
 
 use domain::{
-    Action, CPUID_REGISTERS, CpuidLeaf, DomainConfig, GuestKind, TSC_MODES, Vbd, Vif, check_bootloader,
-    check_bootloader_argument, check_script,
+    Action, CPUID_REGISTERS, CpuidLeaf, DeviceSettings, DomainConfig, GuestKind, PciDevice, TSC_MODES, Vbd, Vif,
+    check_bootloader, check_bootloader_argument, check_script,
 };
 use serde_json::Value;
 use toolstack::DomainId;
@@ -77,6 +77,7 @@ pub(crate) fn config(value: &Value) -> Result<DomainConfig, String> {
     action(value, "on_crash", &mut config.on_crash);
     config.vifs = list(value, "nics").map(vif).collect();
     config.vbds = list(value, "disks").filter_map(vbd).collect();
+    config.pci = list(value, "pcidevs").map(pci).collect();
     Ok(config)
 }
 
@@ -160,15 +161,38 @@ fn action(value: &Value, key: &str, action: &mut Action) {
     }
 }
 
+/// The bridge that libxl takes for an interface that names none (Xen 4.17, `libxl_nic.c`); it does not write it into the configuration.
+const DEFAULT_BRIDGE: &str = "xenbr0";
+
 fn vif(nic: &Value) -> Vif {
+    let filled = |key| text(nic, key).filter(|word| !word.is_empty());
+    let script = filled("script");
+    let bridged = script
+        .as_deref()
+        .is_none_or(|script| script.rsplit('/').next() == Some("vif-bridge"));
+    // What another domain serves is on a bridge of that domain's.
+    let default = (bridged && filled("backend_domname").is_none()).then(|| DEFAULT_BRIDGE.to_owned());
     Vif {
         mac: text(nic, "mac"),
-        bridge: text(nic, "bridge"),
+        bridge: filled("bridge").or(default),
         ip: text(nic, "ip"),
-        script: text(nic, "script"),
+        script,
         model: text(nic, "model"),
         host_name: text(nic, "ifname"),
         ..Vif::default()
+    }
+}
+
+/// A PCI device of the host's. A field that has its default, 0, is absent.
+fn pci(device: &Value) -> PciDevice {
+    let small = |key: &str| number(device, key).unwrap_or_default();
+    PciDevice {
+        domain: u16::try_from(small("domain")).unwrap_or_default(),
+        bus: u8::try_from(small("bus")).unwrap_or_default(),
+        slot: u8::try_from(small("dev")).unwrap_or_default(),
+        function: u8::try_from(small("func")).unwrap_or_default(),
+        virtual_slot: None,
+        options: DeviceSettings::default(),
     }
 }
 
@@ -245,6 +269,37 @@ mod tests {
         assert_eq!(config.vifs[0].mac.as_deref(), Some("00:16:3e:77:00:10"));
         assert_eq!(config.bridges(), ["xenbr0"]);
         assert_eq!(find(SEEN.as_bytes(), 17), Ok(None));
+    }
+
+    #[test]
+    fn an_interface_without_a_bridge_is_on_libxls_default() {
+        let mut value = seen();
+        for (nic, expected) in [
+            (r#"{ "mac": "00:16:3e:77:00:10" }"#, vec!["xenbr0"]),
+            (
+                r#"{ "bridge": "", "script": "/etc/xen/scripts/vif-bridge" }"#,
+                vec!["xenbr0"],
+            ),
+            (r#"{ "bridge": "br1", "script": "vif-bridge" }"#, vec!["br1"]),
+            (r#"{ "script": "vif-route" }"#, vec![]),
+            (r#"{ "backend_domname": "driver" }"#, vec![]),
+        ] {
+            value["nics"] = serde_json::from_str(&format!("[{nic}]")).unwrap();
+            assert_eq!(config(&value).unwrap().bridges(), expected, "{nic}");
+        }
+    }
+
+    #[test]
+    fn pci_devices() {
+        let mut value = seen();
+        assert!(config(&value).unwrap().pci.is_empty());
+        value["pcidevs"] = serde_json::json!([{ "bus": 3, "func": 1, "dev": 2, "rdm_policy": "strict" }, {}]);
+        let devices = config(&value).unwrap().pci;
+        assert_eq!(devices.len(), 2);
+        assert_eq!(
+            (devices[0].domain, devices[0].bus, devices[0].slot, devices[0].function),
+            (0, 3, 2, 1)
+        );
     }
 
     #[test]

@@ -107,11 +107,15 @@ fn migrate(
         // Without its pipes and its transport it lets the domain run on.
         drop((to_xl, socket));
         let ended = depart::end(&mut running, pumped);
+        let may_suspend = running.is_cut_short() && pump.may_have_asked();
+        if may_suspend {
+            noted.cut_short();
+        }
         return Err(Broken {
             error: ended
                 .err()
                 .unwrap_or_else(|| ToolstackError::Failed("xl migrate has ended too early".to_owned())),
-            may_suspend: running.is_cut_short() && pump.may_have_asked(),
+            may_suspend,
         });
     }
     // Its transport has this pipe as well, and keeps it until it is let go.

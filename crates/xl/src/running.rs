@@ -4,7 +4,8 @@
 //! hangs keeps the guest's memory. The next daemon waits for it, and ends it if that takes too long.
 
 use std::{
-    fs, io,
+    fs::{self, OpenOptions},
+    io::{self, Write},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     thread,
@@ -36,6 +37,25 @@ pub(crate) struct Noted {
     path: PathBuf,
 }
 
+impl Noted {
+    /// It stays: the guest may still suspend itself, and nobody has seen to that yet. Until [`Groups::forget`].
+    pub(crate) fn cut_short(self) {
+        mark(&self.path);
+        std::mem::forget(self);
+    }
+}
+
+/// What stands behind a group whose xl was killed before it had undone what it did.
+const CUT_SHORT: &str = "cut-short";
+
+/// Best effort: without it a daemon that comes after this one does not watch the guest.
+fn mark(path: &Path) {
+    let file = OpenOptions::new().append(true).open(path);
+    if let Err(error) = file.and_then(|mut file| writeln!(file, "{CUT_SHORT}")) {
+        tracing::warn!(%error, path = %path.display(), "that an xl was killed can't be noted");
+    }
+}
+
 impl Drop for Noted {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.path);
@@ -48,6 +68,7 @@ struct Group {
     boot: String,
     group: i32,
     started: u64,
+    cut_short: bool,
 }
 
 impl Groups {
@@ -70,17 +91,20 @@ impl Groups {
         Ok(Noted { path })
     }
 
-    /// Waits until nothing of a relocation's group is left, and ends it if that takes too long: whether it had to.
+    /// Waits until nothing of a relocation's group is left, and ends it if that takes too long: whether it had to, now or before. Then the note stays, as what
+    /// follows may fail, until it is [forgotten](Groups::forget).
     pub(crate) fn settle(&self, relocation: Uuid) -> Result<bool> {
         let path = self.path(relocation);
         let Some(group) = read(&path)? else { return Ok(false) };
         let begun = Instant::now();
+        let mut cut_short = group.cut_short && group.boot == boot();
         let mut killed = false;
         while group.is_there() {
             if !killed && begun.elapsed() > UNDOING {
                 tracing::warn!(%relocation, group = group.group, "an xl of the daemon before does not end: it is killed");
+                mark(&path);
                 end_group(Pid::from_raw(group.group));
-                killed = true;
+                (killed, cut_short) = (true, true);
             }
             if begun.elapsed() > UNDOING + GOING {
                 return Err(ToolstackError::Failed(format!(
@@ -90,8 +114,17 @@ impl Groups {
             }
             thread::sleep(Duration::from_millis(20));
         }
-        drop(Noted { path });
-        Ok(killed)
+        if !cut_short {
+            drop(Noted { path });
+        }
+        Ok(cut_short)
+    }
+
+    /// Removes a relocation's note, if there is one.
+    pub(crate) fn forget(&self, relocation: Uuid) {
+        drop(Noted {
+            path: self.path(relocation),
+        });
     }
 }
 
@@ -220,6 +253,7 @@ fn read(path: &Path) -> Result<Option<Group>> {
         boot: next(),
         group: next().parse().unwrap_or_default(),
         started: next().parse().unwrap_or_default(),
+        cut_short: next() == CUT_SHORT,
     };
     // A note that was cut short when the machine stopped tells of nothing that could still be there.
     Ok(Some(group).filter(|group| group.group > 1))
@@ -278,7 +312,24 @@ mod tests {
         child.wait().unwrap();
         assert!(!group.is_there());
         let path = noted.path.clone();
-        groups.settle(relocation).unwrap();
+        assert!(!groups.settle(relocation).unwrap());
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn that_an_xl_was_killed_is_known_until_it_is_forgotten() {
+        let directory = tempfile::tempdir().unwrap();
+        let groups = Groups::open(directory.path().to_owned()).unwrap();
+        let relocation = Uuid::new_v4();
+        let mut child = Command::new("true").process_group(0).spawn().unwrap();
+        let group = Pid::from_raw(i32::try_from(child.id()).unwrap());
+        let noted = groups.note(relocation, group).unwrap();
+        child.wait().unwrap();
+        noted.cut_short();
+        assert!(groups.settle(relocation).unwrap() && groups.settle(relocation).unwrap());
+        groups.forget(relocation);
+        assert!(!groups.settle(relocation).unwrap());
+        fs::write(groups.path(relocation), format!("before 12345 1\n{CUT_SHORT}\n")).unwrap();
+        assert!(!groups.settle(relocation).unwrap(), "of a boot before this one");
     }
 }

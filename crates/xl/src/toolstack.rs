@@ -134,15 +134,18 @@ impl Toolstack for Xl {
     fn find_departed(&self, _: Uuid, relocation: Uuid) -> Result<Option<Box<dyn Departed>>> {
         // One that is stopped stays so until the decision. Any other is waited for.
         let held = self.host.groups.held(relocation)?;
-        let killed = held.is_none() && self.host.groups.settle(relocation)?;
+        let cut_short = held.is_none() && self.host.groups.settle(relocation)?;
         let found =
             self.held(|row| matches!(&row.name, Name::Departing { relocation: held, .. } if *held == relocation))?;
+        if found.is_none() && cut_short {
+            self.host.groups.forget(relocation);
+        }
         Ok(found.map(|row| {
             // Since when it has stood still is not known any more.
             let (host, own) = (Arc::clone(&self.host), row.name.own().to_owned());
             let departed = match held {
                 Some(held) => DepartedDomain::held(host, row.id, own, Instant::now(), held),
-                None if killed => DepartedDomain::new(host, row.id, own, Instant::now()).cut_short(),
+                None if cut_short => DepartedDomain::new(host, row.id, own, Instant::now()).cut_short(relocation),
                 None => DepartedDomain::new(host, row.id, own, Instant::now()),
             };
             Box::new(departed) as Box<dyn Departed>
@@ -150,7 +153,10 @@ impl Toolstack for Xl {
     }
 
     fn find_arrived(&self, uuid: Uuid, relocation: Uuid) -> Result<Option<Box<dyn Arrived>>> {
-        self.host.groups.settle(relocation)?;
+        if self.host.groups.settle(relocation)? {
+            // Its guest has never run.
+            self.host.groups.forget(relocation);
+        }
         let found = self.held(|row| arrive::is_of(row, relocation, uuid))?;
         Ok(found.map(|row| {
             let arrived = ArrivedDomain::found(Arc::clone(&self.host), row.id, relocation);

@@ -229,6 +229,45 @@ fn a_guest_that_suspends_itself_after_all_runs_on() {
     }
 }
 
+/// The toolstack can't be asked just then, and the daemon is another one afterwards.
+#[test]
+fn a_guest_that_may_suspend_itself_is_watched_by_whoever_comes_next() {
+    struct Silence<'a>(&'a Host);
+    impl Observer for Silence<'_> {
+        fn progress(&mut self, progress: &Progress) -> Result<(), ImageError> {
+            if progress.pages_sent > 200 {
+                self.0.fault("list", "exit no answer");
+            }
+            Ok(())
+        }
+    }
+    let mut host = Host::new();
+    let id = host.create("web");
+    host.fault("migrate", "late 3");
+    let mode = Mode::Live(LiveOptions::default());
+    let relocation = Uuid::new_v4();
+    let departure = Departure {
+        relocation,
+        id,
+        mode: &mode,
+    };
+    let said = error(host.xl.depart(&departure, &mut Cut(usize::MAX), &mut Silence(&host)));
+    assert!(
+        said.contains("signal: 9") && said.contains("could not be resumed"),
+        "{said}"
+    );
+    host.fault("list", "");
+    host.restart();
+    let find = |host: &Host| host.xl.find_departed(Uuid::nil(), relocation).unwrap();
+    // Twice: what the first has found may be lost as well.
+    assert!(find(&host).is_some());
+    let departed = find(&host).unwrap();
+    departed.resume().map_err(|undone| undone.error).unwrap();
+    runs(&host);
+    assert!(host.events().iter().any(|event| event.starts_with("suspended")));
+    assert!(find(&host).is_none());
+}
+
 #[test]
 fn a_guest_that_reboots_meanwhile_gets_its_name_back() {
     struct Reboot<'a>(&'a Host);

@@ -31,7 +31,8 @@ const MIGRATE: &str = "Examples:
   xm migrate -l --on-no-convergence throttle web host-b slow the domain down if it must be
   xm migrate --dry-run --json web host-b                check only; the answer as JSON
 
-Ctrl-C asks relocd to cancel: before the commit the domain runs on here. A second Ctrl-C leaves at once.";
+Ctrl-C asks relocd to cancel: before the commit the domain runs on here. A second Ctrl-C leaves at once. If xm ends in any other way, such as
+with the ssh session that it runs in, that is as good as Ctrl-C: use tmux, or nohup.";
 
 const CREATE: &str = "The file holds lines key = value, as for xend's xm and for xl:
 
@@ -44,7 +45,7 @@ const CREATE: &str = "The file holds lines key = value, as for xend's xm and for
   disk   = [ 'phy:/dev/vg0/web,xvda,w' ]
 
 Keys: name memory maxmem vcpus kernel ramdisk extra uuid vif disk on_poweroff on_reboot on_crash type builder; for guests of Xen most of
-those of xl.cfg(5) too.
+those of xl.cfg(5) too. Others have no effect, which is said. xm migrate moves domains that xl create has started, too.
 
 Examples:
   xm create web.cfg
@@ -84,6 +85,24 @@ const SPOOL_DELETE: &str = "The file may be all that there is of the domain: its
 Examples:
   xm spool delete web                  tells what would be lost
   xm spool delete --yes-i-know web     it runs elsewhere, or nobody needs it any more";
+
+const STATUS: &str = "State, of one that leaves:
+  copying, loading    its memory is being sent; the destination takes the rest of it in. It is this host's
+  committing          the destination is told to run it
+  in-doubt            whether the destination runs it is not known: it stands still here (xm resolve)
+  destroyed           over: it runs there, and the copy here is gone
+  resumed             over: it runs on here
+
+Of one that arrives:
+  copying, loaded     it comes; it is here, and waits for the source's word. It is the source's
+  committing          the word has come: it is about to run
+  lost                it was to run here, and is not here (xm resolve)
+  running             over: it runs here
+  discarded           over: it stayed at its source, and nothing is left of it here
+  kept, broken        over: from an xend, and in the spool (xm spool list)
+
+Of both: recovering is carried on by a relocd that was started anew; retrying asks a toolstack again that fails, and the line below \
+says how. Other words are steps between these, as they stand in the journal.";
 
 const RESOLVE: &str = "Only for a relocation that xm status shows as in-doubt (at the source: the domain stands still here and may run at the \
 destination) or as lost (at the destination: it was committed to this host and is not here).
@@ -135,6 +154,7 @@ pub(crate) enum Command {
     /// Tell about a relocation whose outcome can't be learnt, or decide it.
     Resolve(ResolveArgs),
     /// Tell about relocations that run, and recent ones.
+    #[command(after_help = STATUS)]
     Status(JsonArg),
     /// Print a shell's completions.
     #[command(after_help = "Example:\n  xm completions bash > /usr/share/bash-completion/completions/xm")]

@@ -2,6 +2,7 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | `autostart` | files that would start a domain again which has moved |
 //! | `cli` | the command line, of which help, man pages and completions are made too |
 //! | `client` | one request to the daemon, and its answers |
 //! | `commands` | what each subcommand does |
@@ -9,6 +10,7 @@
 //! | `progress` | a relocation as it goes on: a bar or lines |
 //! | `render`, `units` | answers as text; nothing that came from elsewhere reaches a terminal unescaped |
 
+mod autostart;
 mod cli;
 mod client;
 mod commands;

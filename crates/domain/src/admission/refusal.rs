@@ -58,6 +58,9 @@ pub enum Refusal {
         .0.join(" ")
     )]
     Features(Vec<String>),
+    /// The domain has PCI devices of its host's.
+    #[error("the domain has {0} of its host's PCI devices, which stay where they are")]
+    PciDevices(usize),
     /// The source's Xen can't tell which pages a PV guest writes.
     #[error(
         "this host's Xen is built without shadow paging (virt_caps has no 'shadow'), and can't send a PV guest while it runs; without -l it can be sent, \
@@ -98,6 +101,7 @@ impl Refusal {
             Refusal::Narrow => "no-32-bit-pv",
             Refusal::Older { .. } => "older-xen",
             Refusal::Features(_) => "cpu-features",
+            Refusal::PciDevices(_) => "pci-devices",
             Refusal::NoShadow => "no-shadow-paging",
             Refusal::Memory { .. } => "insufficient-memory",
             Refusal::Bridge(_) => "bridge-missing",
@@ -141,6 +145,7 @@ pub fn next_step(word: &str, host: &str) -> Option<String> {
         "disk-missing" => {
             format!("make the same storage available on {host}, under the same path: disks are not copied")
         }
+        "pci-devices" => "take them from it (xl pci-list, xl pci-detach), and try again".to_owned(),
         "name-taken" | "uuid-taken" => format!("xm list on {host} shows who has it"),
         "other-kind" | "other-virtualization" => "shut the domain down, and create it on that host anew".to_owned(),
         _ => return None,

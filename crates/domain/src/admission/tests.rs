@@ -1,7 +1,7 @@
 use uuid::Uuid;
 
 use super::*;
-use crate::{Bridge, CpuidLeaf, GuestKind, Vif};
+use crate::{Bridge, CpuidLeaf, GuestKind, PciDevice, Vif};
 
 fn host(toolstack: &str, architecture: &str) -> HostFacts {
     HostFacts {
@@ -143,14 +143,27 @@ fn an_older_xen_takes_nothing_of_a_newer_one() {
 #[test]
 fn pv_guests_go_live_only_with_shadow_paging() {
     let live = |kind, words| {
-        check_live(
+        check_departure(
             &DomainConfig::new("web", Uuid::nil(), 1024, kind),
             &xen("4.17.5", words),
+            true,
         )
         .is_ok()
     };
     assert!(live(GuestKind::Pv, "pv shadow") && !live(GuestKind::Pv, "pv hvm hap"));
     assert!(live(GuestKind::Pvh, "pv hvm hap") && live(GuestKind::Hvm, "hvm"));
+}
+
+#[test]
+fn pci_devices_stay_with_their_host() {
+    let mut domain = DomainConfig::new("web", Uuid::nil(), 1024, GuestKind::Hvm);
+    let here = xen("4.17.5", "pv hvm hap svm");
+    for live in [true, false] {
+        assert_eq!(check_departure(&domain, &here, live), Ok(()));
+        domain.pci.push(PciDevice::default());
+        assert_eq!(check_departure(&domain, &here, live), Err(Refusal::PciDevices(1)));
+        domain.pci.clear();
+    }
 }
 
 #[test]

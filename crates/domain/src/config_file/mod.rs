@@ -61,7 +61,7 @@ pub fn load(name: &str, bytes: &[u8], overrides: &[String]) -> Result<Loaded, Co
         settings.add_override(text)?;
     }
     let config = domain(name, &mut settings)?;
-    settings.warn_of_the_rest();
+    settings.warn_of_the_rest()?;
     Ok(Loaded {
         config,
         warnings: settings.warnings,

@@ -83,6 +83,9 @@ const KEYS: [&str; 70] = [
     "irqs",
 ];
 
+/// What makes a guest's programs in domain 0 less powerful. A guest that was to be kept in so is not started without.
+const CONFINING: [&str; 2] = ["dm_restrict", "bootloader_restrict"];
+
 /// Where text comes from.
 #[derive(Clone, Debug)]
 pub(crate) enum Origin {
@@ -292,11 +295,24 @@ impl Settings {
     }
 
     /// Warns of keys that nothing has taken.
-    pub(crate) fn warn_of_the_rest(&mut self) {
+    ///
+    /// # Errors
+    /// One that is not to be passed over.
+    pub(crate) fn warn_of_the_rest(&mut self) -> Result<(), ConfigFileError> {
         let mut rest: Vec<_> = std::mem::take(&mut self.open).into_iter().collect();
         rest.sort_by_key(|(_, (_, setting))| (setting.place.line, setting.place.column));
         for (key, (origin, setting)) in rest {
-            let place = origin.at(setting.place).place();
+            let at = origin.at(setting.place);
+            let unset = matches!(
+                setting.item.value,
+                Value::Number(0) | Value::Bool(false) | Value::Nothing
+            );
+            if CONFINING.contains(&key.as_str()) && !unset {
+                return Err(at.error(format!(
+                    "{key} is not known here, and the guest would be less confined without: make it with xl create (xm migrate moves it all the same)"
+                )));
+            }
+            let place = at.place();
             if KEYS.contains(&key.as_str()) {
                 self.warnings
                     .push(format!("{place}: {key} has no effect on this kind of guest"));
@@ -309,6 +325,7 @@ impl Settings {
             self.warnings
                 .push(format!("{place}: {key} is not known and has no effect{hint}"));
         }
+        Ok(())
     }
 }
 

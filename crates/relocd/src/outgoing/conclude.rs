@@ -24,8 +24,11 @@ use crate::{
 /// How a relocation ended at the source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Conclusion {
-    /// The domain runs on here.
-    Resumed,
+    /// The domain is the source's.
+    Resumed {
+        /// It runs on here. Otherwise it has ended meanwhile by itself, or with the host.
+        is_here: bool,
+    },
     /// The domain is gone from here.
     Gone,
 }
@@ -34,7 +37,7 @@ impl Conclusion {
     /// In the words of the audit trail.
     pub fn outcome(self) -> audit::Outcome {
         match self {
-            Conclusion::Resumed => audit::Outcome::Stayed,
+            Conclusion::Resumed { .. } => audit::Outcome::Stayed,
             Conclusion::Gone => audit::Outcome::Moved,
         }
     }
@@ -64,11 +67,21 @@ pub async fn conclude(
 ) -> Result<(Handoff, Conclusion), WrongMove> {
     loop {
         match ask {
-            Some(Ask::Resumed) => return Ok(over(host, handoff, Conclusion::Resumed)),
+            Some(Ask::Resumed) => {
+                let is_here = host.has(relocation.uuid).await.unwrap_or(true);
+                if !is_here {
+                    tracing::error!("{NOT_HERE}");
+                    let why = handoff.entry().detail.clone().map(|why| format!(" ({why})"));
+                    handoff.note(format!("{NOT_HERE}{}", why.unwrap_or_default()));
+                    handoff = blocking(move || handoff.remember()).await;
+                }
+                return Ok(over(host, handoff, Conclusion::Resumed { is_here }));
+            }
             Some(Ask::Destroyed) => return Ok(over(host, handoff, Conclusion::Gone)),
             Some(Ask::Retry(error)) => {
                 tracing::error!(%error, state = handoff.state().name(), "the toolstack failed; trying again");
                 relocation.stage("retrying");
+                relocation.note(&error.to_string());
                 sleep(Duration::from_secs(1)).await;
                 let next;
                 (handoff, next) = blocking(move || {
@@ -80,6 +93,7 @@ pub async fn conclude(
             }
             Some(Ask::Outcome | Ask::SendCommit) | None => {
                 relocation.stage("in-doubt");
+                handoff = guarded(handoff).await;
                 let event = learn_outcome(host, relocation, &mut handoff).await;
                 let next;
                 (handoff, next) = step(handoff, event).await;
@@ -87,6 +101,29 @@ pub async fn conclude(
             }
         }
     }
+}
+
+/// What is known of a domain that stays, and is not here.
+pub const NOT_HERE: &str =
+    "the domain stays with this host, but is not here any more: it has ended, or this host was started anew meanwhile";
+
+/// How often the copy is guarded until that has succeeded, before the destination is asked all the same.
+const GUARDING: u32 = 3;
+
+async fn guarded(mut handoff: Handoff) -> Handoff {
+    for _ in 0..GUARDING {
+        let done;
+        (handoff, done) = blocking(move || {
+            let done = handoff.guard();
+            (handoff, done)
+        })
+        .await;
+        if done {
+            break;
+        }
+        sleep(Duration::from_secs(1)).await;
+    }
+    handoff
 }
 
 fn over(host: &Host, handoff: Handoff, conclusion: Conclusion) -> (Handoff, Conclusion) {

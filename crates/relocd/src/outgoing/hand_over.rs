@@ -1,11 +1,13 @@
 //! From the last page to the end of a departure: the decisions, each on disk before it is acted on.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use peer::{
     control::{Failure, Reply},
     handoff::source::Event,
 };
+
+use tokio::time::timeout;
 
 use super::{
     Handoff, Leftover, MAKE_ROOM, Outgoing,
@@ -66,10 +68,14 @@ impl Outgoing {
             let stopped = handoff.suspended_for().unwrap_or_default();
             let asked = Instant::now();
             let limit = self.host.limits().commit;
-            let committed = match &sent.last {
-                Last::Commit => negotiate::commit(&mut conversation, limit).await.map(Some),
-                Last::Tail(tail) => xend::commit(&mut conversation, tail, limit).await.map(|()| None),
+            let committing = async {
+                match &sent.last {
+                    Last::Commit => negotiate::commit(&mut conversation, limit).await.map(Some),
+                    Last::Tail(tail) => xend::commit(&mut conversation, tail, limit).await.map(|()| None),
+                }
             };
+            let committed;
+            (handoff, committed) = guarded_if_late(handoff, committing).await;
             match committed {
                 Ok(domid) => {
                     let downtime = stopped + asked.elapsed();
@@ -116,13 +122,14 @@ impl Outgoing {
                 let domid = handoff.entry().domid.unwrap_or_default();
                 Ok(self.report(domid, sent.suspended.elapsed(), sent.progress, sent.wire_bytes))
             }
-            Conclusion::Resumed => {
+            Conclusion::Resumed { is_here } => {
                 let why = handoff
                     .entry()
                     .detail
                     .clone()
                     .unwrap_or_else(|| "the handoff failed".to_owned());
                 let leftover = match () {
+                    () if !is_here => Leftover::NotHere,
                     () if by_operator => Leftover::Unknown,
                     () if handoff.is_denied() => Leftover::Dead,
                     () => Leftover::Harmless,
@@ -161,6 +168,7 @@ impl Outgoing {
             Leftover::Harmless
         };
         match concluded {
+            Ok((_, Conclusion::Resumed { is_here: false })) => failure.state(self.resumed(Leftover::NotHere)),
             Ok(_) => failure.state(self.resumed(leftover)),
             Err(error) => error,
         }
@@ -172,4 +180,21 @@ impl Outgoing {
         *lock(&self.account) = (Record::of(handoff.entry()), conclusion.outcome());
         Ok((handoff, conclusion))
     }
+}
+
+/// How long the answer to the commit may take before the copy here is guarded. This daemon may be told to end meanwhile, and others with it that would let the copy
+/// run: well below [`LAST_WAIT`](crate::system::LAST_WAIT).
+const LATE: Duration = Duration::from_secs(3);
+
+/// Waits for the answer to the commit, and guards the copy here if that takes long.
+async fn guarded_if_late<T>(mut handoff: Handoff, answer: impl Future<Output = T>) -> (Handoff, T) {
+    tokio::pin!(answer);
+    if let Ok(answer) = timeout(LATE, &mut answer).await {
+        return (handoff, answer);
+    }
+    let guarding = blocking(move || {
+        handoff.guard();
+        handoff
+    });
+    tokio::join!(guarding, answer)
 }

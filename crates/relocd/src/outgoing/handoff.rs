@@ -39,6 +39,7 @@ pub struct Handoff {
     pending: Vec<Command>,
     unwritten: bool,
     denied: bool,
+    guarded: bool,
 }
 
 impl Handoff {
@@ -53,6 +54,7 @@ impl Handoff {
             pending: Vec::new(),
             unwritten: false,
             denied: false,
+            guarded: false,
         }
     }
 
@@ -68,6 +70,7 @@ impl Handoff {
             pending,
             unwritten: false,
             denied: false,
+            guarded: false,
         })
     }
 
@@ -193,8 +196,12 @@ impl Handoff {
         Ok(())
     }
 
-    /// The outcome may be open for long. Best effort: the domain stands still as it is.
-    fn guard(&mut self) {
+    /// Sees to it that nobody else lets the copy here run while the outcome is open, which may be for long. Whether that is so now: if not, the domain stands still
+    /// as it is, and this can be tried again.
+    pub fn guard(&mut self) -> bool {
+        if self.guarded {
+            return true;
+        }
         let guarded = self.find().and_then(|departed| match departed {
             Some(mut departed) => {
                 let guarded = departed.guard();
@@ -205,7 +212,10 @@ impl Handoff {
         });
         if let Err(error) = guarded {
             tracing::error!(%error, "the copy here waits for the outcome, and could not be guarded against being resumed by others");
+            return false;
         }
+        self.guarded = true;
+        true
     }
 
     fn find(&mut self) -> Result<Option<Box<dyn Departed>>, ToolstackError> {
@@ -233,7 +243,10 @@ impl Handoff {
         };
         fault::point(&["out", word, "after"]);
         done.map_err(|undone| {
-            self.departed = Some(undone.domain);
+            // One that is not there any more may be another by now: its guest has rebooted, or ended. It is looked for anew.
+            if !matches!(undone.error, ToolstackError::NoDomain(_)) {
+                self.departed = Some(undone.domain);
+            }
             undone.error
         })
     }

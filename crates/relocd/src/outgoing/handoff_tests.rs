@@ -130,3 +130,61 @@ fn a_copy_is_guarded_when_the_outcome_is_open() {
     handoff.on(Event::Running).unwrap();
     assert_eq!(scene.done(), ["destroyed"]);
 }
+
+/// One that has ended, and can't be guarded at once.
+struct Ended(u32);
+
+impl Departed for Ended {
+    fn id(&self) -> DomainId {
+        1
+    }
+
+    fn suspended_for(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn guard(&mut self) -> toolstack::Result<()> {
+        self.0 += 1;
+        if self.0 == 1 {
+            return Err(ToolstackError::Failed("not now".to_owned()));
+        }
+        assert_eq!(self.0, 2, "guarded again");
+        Ok(())
+    }
+
+    fn resume(self: Box<Self>) -> Result<(), Undone<dyn Departed>> {
+        Err(Undone {
+            error: ToolstackError::NoDomain(1),
+            domain: self,
+        })
+    }
+
+    fn destroy(self: Box<Self>) -> Result<(), Undone<dyn Departed>> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_domain_that_is_not_there_any_more_is_looked_for_anew() {
+    let scene = Scene::new("sending");
+    let mut handoff = Handoff::new(scene.entry.clone(), scene.journal.clone(), scene.find(0));
+    handoff.departed(Box::new(Ended(0)));
+    assert!(matches!(
+        handoff.on(Event::Failed),
+        Ok(Some(Ask::Retry(ToolstackError::NoDomain(1))))
+    ));
+    // It has rebooted, and is found under another number.
+    assert!(matches!(handoff.again(), Ok(Some(Ask::Resumed))));
+    assert_eq!(scene.done(), ["resumed"]);
+}
+
+#[test]
+fn a_copy_that_could_not_be_guarded_can_be_later_and_once() {
+    let scene = Scene::new("sending");
+    let mut handoff = Handoff::new(scene.entry.clone(), scene.journal.clone(), scene.find(0));
+    handoff.departed(Box::new(Ended(0)));
+    handoff.on(Event::Loaded).unwrap();
+    assert!(!handoff.guard());
+    assert!(matches!(handoff.on(Event::Unknown), Ok(Some(Ask::Outcome))));
+    assert!(handoff.guard());
+}

@@ -17,6 +17,7 @@ use std::{
     time::Instant,
 };
 
+use conclude::NOT_HERE;
 pub use conclude::conclude;
 use domain::{HostFacts, admission};
 pub use handoff::Handoff;
@@ -98,6 +99,8 @@ enum Leftover {
     Harmless,
     /// An operator decided here, without the destination.
     Unknown,
+    /// The domain itself is not here any more.
+    NotHere,
 }
 
 impl Outgoing {
@@ -217,10 +220,13 @@ impl Outgoing {
 
     async fn request(&self) -> Result<Relocate, Failure> {
         let mut host = self.host.facts().await.map_err(|error| failure::toolstack(&error))?;
-        if self.order.live {
-            admission::check_live(&self.config, &host)
-                .map_err(|refusal| failure::simple(refusal.word(), refusal.to_string()))?;
-        }
+        admission::check_departure(&self.config, &host, self.order.live).map_err(|refusal| {
+            let failure = failure::simple(refusal.word(), refusal.to_string());
+            match admission::next_step(refusal.word(), &self.order.host) {
+                Some(next) => failure.next(next),
+                None => failure,
+            }
+        })?;
         if self.place == Place::Spool {
             // What this host runs has nothing to do with it.
             host.toolstack = HostFacts::SPOOL.to_owned();
@@ -276,6 +282,7 @@ impl Outgoing {
             Place::Spool => "is in the spool here as before",
         };
         match leftover {
+            Leftover::NotHere => format!("domain '{name}': {NOT_HERE}"),
             Leftover::Dead | Leftover::Harmless if self.xend.is_some() => {
                 format!("domain '{name}' {as_before}; {host} {}", self.left_there())
             }

@@ -232,7 +232,7 @@ pub(super) fn shut_out(name: &str, error: &ConversationError) -> Failure {
     }
     failure::simple("closed", format!("{name} closed the connection without a word")).next(format!(
         "is this host on the list there? On {name}: relocd check-host ADDRESS-OF-THIS-HOST, \
-         and see xend-relocation-hosts-allow in its xend-config.sxp"
+         and see xend-relocation-hosts-allow in its xend-config.sxp (after an edit: systemctl reload relocd)"
     ))
 }
 

@@ -20,6 +20,7 @@ use signal_hook::{
 
 use super::Answer;
 use crate::{
+    autostart,
     cli::MigrateArgs,
     client::{Connection, unexpected},
     error::CommandError,
@@ -72,6 +73,9 @@ pub(super) fn follow(control: &Path, request: &Request, asked: &Asked) -> Answer
             if interrupt.came() && !json {
                 notice("The interrupt came too late: the relocation was decided already.");
             }
+            if !json {
+                warn_of_autostart(&done.domain, "runs elsewhere now");
+            }
             Ok(if json {
                 render::json("migrated", &done)
             } else {
@@ -89,12 +93,28 @@ pub(super) fn follow(control: &Path, request: &Request, asked: &Asked) -> Answer
         Ok(Reply::Err(failure)) if interrupt.came() && failure.r#type != "in-doubt" => {
             Err(CommandError::Interrupted(failure))
         }
-        Ok(Reply::Err(failure)) => Err(CommandError::Failed(failure)),
+        Ok(Reply::Err(failure)) => {
+            if failure.r#type == "in-doubt" && !json {
+                warn_of_autostart(domain, "may run elsewhere");
+            }
+            Err(CommandError::Failed(failure))
+        }
         Ok(_) => Err(unexpected()),
         Err(error @ (CommandError::Lost(_) | CommandError::Protocol(_))) => {
             Err(unknown_outcome(&error, &interrupt, domain))
         }
         Err(error) => Err(error),
+    }
+}
+
+/// Tells of files that would start the domain a second time when this host boots.
+fn warn_of_autostart(domain: &str, why: &str) {
+    for file in autostart::files(Path::new(autostart::DIRECTORY), domain) {
+        notice(&format!(
+            "Warning: {} starts '{}' here when this host boots, and it {why}: remove the file",
+            escape(&file.to_string_lossy()),
+            escape(domain)
+        ));
     }
 }
 

@@ -135,6 +135,20 @@ fn warnings_name_the_line() {
 }
 
 #[test]
+fn a_guest_that_was_to_be_kept_in_is_not_started_without() {
+    for key in ["dm_restrict", "bootloader_restrict"] {
+        let said = read(&format!("{SMALL}{key} = 1\n")).unwrap_err().to_string();
+        assert!(
+            said.starts_with(&format!("web.cfg:3:1: {key} is not known here")),
+            "{said}"
+        );
+        for unset in ["0", "False", "None"] {
+            assert!(read(&format!("{SMALL}{key} = {unset}\n")).is_ok());
+        }
+    }
+}
+
+#[test]
 fn errors_name_the_place() {
     for (text, expected) in [
         ("", "web.cfg: name is missing; for example: name = \"web\""),
