@@ -223,7 +223,7 @@ fn a_domain_that_ends_meanwhile_is_not_said_to_run() {
         Command::new("kill").args(["-KILL", &number]).status().unwrap();
     }
     let done = xm.wait_with_output().unwrap();
-    let said = text(&done.stderr);
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
     assert_eq!(done.status.code(), Some(1), "{said}");
     assert!(
         said.contains("is not here any more") && !said.contains("runs on here"),
