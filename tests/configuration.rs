@@ -148,6 +148,18 @@ fn check_host_says_which_entry() {
     let (code, said) = check("10.0.1.7");
     assert!(code == Some(1) && said.contains("refused"), "{said}");
     assert_eq!(check("nonsense").0, Some(2));
+    let nobody = host.path("nobody.sxp");
+    std::fs::write(&nobody, "(xend-relocation-hosts-allow '10.0.0.7')").unwrap();
+    let output = Command::new(RELOCD)
+        .args(["check-host", "10.0.0.7", "--config"])
+        .arg(&nobody)
+        .output()
+        .unwrap();
+    assert!(
+        text(&output).contains("no relocation is taken at all"),
+        "{}",
+        text(&output)
+    );
     for format in ["nft", "iptables"] {
         let config = host.path("xend-config.sxp");
         let output = Command::new(RELOCD)

@@ -50,6 +50,12 @@ pub fn host(address: IpAddr, file: &Path) -> ExitCode {
     let Some(config) = load(file) else {
         return ExitCode::FAILURE;
     };
+    if !config.relocation_server && !config.ssl_server {
+        eprintln!(
+            "{}: warning: no relocation is taken at all without (xend-relocation-server yes)",
+            file.display()
+        );
+    }
     let address = address.to_canonical();
     let mut verdict = config.hosts_allow.check(address, &[]);
     let mut found = String::new();

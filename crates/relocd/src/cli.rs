@@ -86,6 +86,7 @@ pub enum Command {
     /// Tells whether a host may relocate domains to here, and which entry of the list says so
     #[command(
         after_help = "Examples:\n  relocd check-host 10.0.0.7\n  relocd check-host fd00:1::7 --config ./xend-config.sxp\n\n\
+        It answers by the file as it is now; a daemon that runs has it after systemctl reload relocd.\n\n\
         Exit codes: 0 let in; 1 refused, or the configuration can't be used."
     )]
     CheckHost {

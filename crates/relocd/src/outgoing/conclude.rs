@@ -68,7 +68,7 @@ pub async fn conclude(
     loop {
         match ask {
             Some(Ask::Resumed) => {
-                let is_here = host.has(relocation.uuid).await.unwrap_or(true);
+                let is_here = is_here(host, relocation).await;
                 if !is_here {
                     tracing::error!("{NOT_HERE}");
                     let why = handoff.entry().detail.clone().map(|why| format!(" ({why})"));
@@ -106,6 +106,18 @@ pub async fn conclude(
 /// What is known of a domain that stays, and is not here.
 pub const NOT_HERE: &str =
     "the domain stays with this host, but is not here any more: it has ended, or this host was started anew meanwhile";
+
+/// How long a guest that reboots may be nowhere.
+const NOWHERE: Duration = Duration::from_secs(3);
+
+/// Whether the domain that stays is here. Taken for granted where that can't be told.
+async fn is_here(host: &Host, relocation: &Relocation) -> bool {
+    if host.has(relocation.uuid).await != Some(false) {
+        return true;
+    }
+    sleep(NOWHERE).await;
+    host.has(relocation.uuid).await != Some(false)
+}
 
 /// How often the copy is guarded until that has succeeded, before the destination is asked all the same.
 const GUARDING: u32 = 3;

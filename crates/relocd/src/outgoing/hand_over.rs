@@ -6,7 +6,6 @@ use peer::{
     control::{Failure, Reply},
     handoff::source::Event,
 };
-
 use tokio::time::timeout;
 
 use super::{
