@@ -10,7 +10,7 @@ use config::Config;
 use domain::HostFacts;
 use peer::control::Failure;
 use toolstack::{
-    DEPARTING_PREFIX, Departed, Domain, DomainId, Toolstack, ToolstackError,
+    DEPARTING_PREFIX, Departed, Domain, DomainId, DomainState, Toolstack, ToolstackError,
     spool::{self, Spool},
 };
 use uuid::Uuid;
@@ -151,12 +151,13 @@ impl Host {
         }
     }
 
-    /// Whether a domain is here, in the toolstack or in the spool. `None`: that can't be told now.
+    /// Whether a domain is here, in the toolstack and not on its way out, or in the spool. `None`: that can't be told now.
     pub async fn has(&self, uuid: Uuid) -> Option<bool> {
         let (toolstack, spool) = (Arc::clone(&self.toolstack), self.spool.clone());
         blocking(move || {
-            let runs = toolstack.domains().ok()?.iter().any(|domain| domain.uuid == uuid);
-            Some(runs || spool.list().ok()?.0.iter().any(|entry| entry.uuid == uuid))
+            let domains = toolstack.domains().ok()?;
+            let stays = |domain: &Domain| domain.uuid == uuid && domain.state != DomainState::Dying;
+            Some(domains.iter().any(stays) || spool.list().ok()?.0.iter().any(|entry| entry.uuid == uuid))
         })
         .await
     }

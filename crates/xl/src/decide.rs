@@ -101,46 +101,54 @@ impl Arrived for ArrivedDomain {
 pub(crate) struct DepartedDomain {
     host: Arc<Host>,
     id: DomainId,
+    relocation: Uuid,
     own: String,
     suspended: Instant,
     /// The `xl migrate` that has it.
     held: Option<Held>,
-    /// The relocation whose xl was killed before it had undone what it did: see [`Host::carry_on`].
-    cut_short: Option<Uuid>,
+    /// Its xl was killed before it had undone what it did: see [`Host::carry_on`].
+    cut_short: bool,
 }
 
 impl DepartedDomain {
     /// `own`: its own name. `suspended`: since when it stands still.
-    pub(crate) fn new(host: Arc<Host>, id: DomainId, own: String, suspended: Instant) -> DepartedDomain {
+    pub(crate) fn new(
+        host: Arc<Host>,
+        id: DomainId,
+        relocation: Uuid,
+        own: String,
+        suspended: Instant,
+    ) -> DepartedDomain {
         DepartedDomain {
             host,
             id,
+            relocation,
             own,
             suspended,
             held: None,
-            cut_short: None,
+            cut_short: false,
         }
     }
 
     /// One whose xl had to be killed, and whose note is still there.
-    pub(crate) fn cut_short(self, relocation: Uuid) -> DepartedDomain {
+    pub(crate) fn cut_short(self) -> DepartedDomain {
         DepartedDomain {
-            cut_short: Some(relocation),
+            cut_short: true,
             ..self
         }
     }
 
     fn forget(&self) {
-        if let Some(relocation) = self.cut_short {
-            self.host.groups.forget(relocation);
+        if self.cut_short {
+            self.host.groups.forget(self.relocation);
         }
     }
 
     /// One that an `xl migrate` has.
-    pub(crate) fn held(host: Arc<Host>, id: DomainId, own: String, suspended: Instant, held: Held) -> DepartedDomain {
+    pub(crate) fn held(self, held: Held) -> DepartedDomain {
         DepartedDomain {
             held: Some(held),
-            ..DepartedDomain::new(host, id, own, suspended)
+            ..self
         }
     }
 }
@@ -166,7 +174,15 @@ impl Departed for DepartedDomain {
         if let Some(held) = self.held.take() {
             held.release();
         }
-        match self.host.carry_on(self.id, &self.own, self.cut_short.is_some()) {
+        let carried_on = match self.host.carry_on(self.id, &self.own, self.cut_short) {
+            // Its guest may have rebooted just now.
+            Err(gone @ ToolstackError::NoDomain(_)) => match self.host.rename_if_back(self.relocation, &self.own) {
+                Some(_) => Ok(()),
+                None => Err(gone),
+            },
+            carried_on => carried_on,
+        };
+        match carried_on {
             Ok(()) => {
                 self.forget();
                 Ok(())

@@ -42,7 +42,16 @@ pub(crate) fn offline(
     let id = departure.id;
     let Taken { own, pages } = take(host, departure)?;
     match save(host, departure, pages, image, observer) {
-        Ok(suspended) => Ok(Box::new(DepartedDomain::new(Arc::clone(host), id, own, suspended))),
+        Ok(suspended) => {
+            let host = Arc::clone(host);
+            Ok(Box::new(DepartedDomain::new(
+                host,
+                id,
+                departure.relocation,
+                own,
+                suspended,
+            )))
+        }
         Err(broken) => Err(undo(host, departure, &own, broken)),
     }
 }

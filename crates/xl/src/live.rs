@@ -62,13 +62,10 @@ pub(crate) fn live(
     }
     let Taken { own, pages } = depart::take(host, departure)?;
     match migrate(host, departure, pages, options, image, observer) {
-        Ok((held, suspended)) => Ok(Box::new(DepartedDomain::held(
-            Arc::clone(host),
-            id,
-            own,
-            suspended,
-            held,
-        ))),
+        Ok((held, suspended)) => {
+            let departed = DepartedDomain::new(Arc::clone(host), id, departure.relocation, own, suspended);
+            Ok(Box::new(departed.held(held)))
+        }
         Err(broken) => Err(depart::undo(host, departure, &own, broken)),
     }
 }

@@ -143,10 +143,11 @@ impl Toolstack for Xl {
         Ok(found.map(|row| {
             // Since when it has stood still is not known any more.
             let (host, own) = (Arc::clone(&self.host), row.name.own().to_owned());
+            let departed = DepartedDomain::new(host, row.id, relocation, own, Instant::now());
             let departed = match held {
-                Some(held) => DepartedDomain::held(host, row.id, own, Instant::now(), held),
-                None if cut_short => DepartedDomain::new(host, row.id, own, Instant::now()).cut_short(relocation),
-                None => DepartedDomain::new(host, row.id, own, Instant::now()),
+                Some(held) => departed.held(held),
+                None if cut_short => departed.cut_short(),
+                None => departed,
             };
             Box::new(departed) as Box<dyn Departed>
         }))

@@ -26,9 +26,9 @@ pub(crate) fn files(directory: &Path, domain: &str) -> Vec<PathBuf> {
 fn starts(path: &Path, domain: &str) -> bool {
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| file.take(MAX_FILE as u64).read_to_end(&mut bytes));
-    match read.map(|_| config_file::load("", &bytes, &[])) {
-        Ok(Ok(loaded)) => loaded.config.name == domain,
-        _ => path.file_stem().is_some_and(|stem| stem == domain),
+    match read.ok().and_then(|_| config_file::name(&bytes)) {
+        Some(name) => name == domain,
+        None => path.file_stem().is_some_and(|stem| stem == domain),
     }
 }
 
@@ -40,7 +40,7 @@ mod tests {
     fn files_that_start_a_domain() {
         let directory = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| fs::write(directory.path().join(name), text).unwrap();
-        write("10-web", "name = 'web'\nmemory = 64\nkernel = '/k'\n");
+        write("10-web", "name = 'web'\nmemory = 64\ndm_restrict = 1\n");
         write("other.cfg", "name = 'other'\nmemory = 64\nkernel = '/k'\n");
         write("web.cfg", "if True:\n  name = 'web'\n");
         fs::create_dir(directory.path().join("web")).unwrap();

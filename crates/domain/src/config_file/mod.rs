@@ -68,6 +68,16 @@ pub fn load(name: &str, bytes: &[u8], overrides: &[String]) -> Result<Loaded, Co
     })
 }
 
+/// The name of the domain that a file makes, whatever else stands in it. `None`: it has none, or can't be read.
+pub fn name(bytes: &[u8]) -> Option<String> {
+    let settings = syntax::parse(&sxp::text_from_bytes(bytes)).ok()?;
+    let name = settings.into_iter().rfind(|setting| setting.key == "name")?;
+    match name.item.value {
+        syntax::Value::Text(name) => Some(name),
+        _ => None,
+    }
+}
+
 fn domain(file: &str, settings: &mut Settings) -> Result<DomainConfig, ConfigFileError> {
     let missing = |key: &str, example: &str| ConfigFileError {
         at: file.to_owned(),

@@ -1,6 +1,9 @@
 //! From the commit to the end: also where a restarted daemon carries on.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use peer::{
     control::Decision,
@@ -107,16 +110,19 @@ pub async fn conclude(
 pub const NOT_HERE: &str =
     "the domain stays with this host, but is not here any more: it has ended, or this host was started anew meanwhile";
 
-/// How long a guest that reboots may be nowhere.
-const NOWHERE: Duration = Duration::from_secs(3);
+/// How long a guest that reboots may be nowhere: xl waits, frees its memory, and may have to wait for another domain to be built.
+const NOWHERE: Duration = Duration::from_secs(15);
 
 /// Whether the domain that stays is here. Taken for granted where that can't be told.
 async fn is_here(host: &Host, relocation: &Relocation) -> bool {
-    if host.has(relocation.uuid).await != Some(false) {
-        return true;
+    let begun = Instant::now();
+    while host.has(relocation.uuid).await == Some(false) {
+        if begun.elapsed() > NOWHERE {
+            return false;
+        }
+        sleep(Duration::from_secs(1)).await;
     }
-    sleep(NOWHERE).await;
-    host.has(relocation.uuid).await != Some(false)
+    true
 }
 
 /// How often the copy is guarded until that has succeeded, before the destination is asked all the same.

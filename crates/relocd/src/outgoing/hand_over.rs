@@ -68,16 +68,17 @@ impl Outgoing {
             let asked = Instant::now();
             let limit = self.host.limits().commit;
             let committing = async {
-                match &sent.last {
+                let committed = match &sent.last {
                     Last::Commit => negotiate::commit(&mut conversation, limit).await.map(Some),
                     Last::Tail(tail) => xend::commit(&mut conversation, tail, limit).await.map(|()| None),
-                }
+                };
+                (committed, asked.elapsed())
             };
-            let committed;
-            (handoff, committed) = guarded_if_late(handoff, committing).await;
+            let (committed, answered);
+            (handoff, (committed, answered)) = guarded_if_late(handoff, committing).await;
             match committed {
                 Ok(domid) => {
-                    let downtime = stopped + asked.elapsed();
+                    let downtime = stopped + answered;
                     if let Some(domid) = domid {
                         handoff.runs_there_as(domid);
                     }
