@@ -5,7 +5,7 @@ mod support;
 
 use std::{
     fs,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
 };
 
 use support::{Host, text};
@@ -106,14 +106,7 @@ fn a_daemon_that_is_killed_in_the_middle_leaves_one_domain_and_no_rest() {
             (&b, "restore")
         };
         set(end, &format!("fault-{command}"), "hang 300000");
-        let arguments = a.migrate(&b, &[]);
-        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        let xm = a
-            .xm_command(&arguments)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let xm = begin(&a, &b, &[]);
         b.wait("the arrival", || !b.is_empty());
         // As long as it is on its way, operators can't touch it, and nothing else can have its name.
         assert!(text(&b.xm(&["unpause", "web"])).contains("is being relocated"));
@@ -166,14 +159,7 @@ fn xl_stays_stopped_when_its_daemon_dies() {
     create(&a, "pvh");
     // Within the last records: the source has sent everything.
     set(&b, "fault-restore", "hang 2103000");
-    let arguments = a.migrate(&b, &["-l"]);
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let mut xm = a
-        .xm_command(&arguments)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut xm = begin(&a, &b, &["-l"]);
     a.wait("the suspended domain", || {
         a.domains() == [("migrating-web".to_owned(), "---s--".to_owned())]
     });
@@ -189,15 +175,7 @@ fn xl_stays_stopped_when_its_daemon_dies() {
     a.wait("the end of xl", || states(&a).is_empty());
     // The other end's xl dies as well.
     set(&b, "fault-restore", "");
-    for number in processes(&b, &["xl\0restore\0"]) {
-        assert!(
-            Command::new("kill")
-                .args(["-KILL", &number])
-                .status()
-                .unwrap()
-                .success()
-        );
-    }
+    kill_restore(&b);
     b.wait("the end of what had arrived", || b.is_empty());
     a.migrates(&b, &["-l"]);
     assert!(b.runs() && a.is_empty());
@@ -209,19 +187,10 @@ fn a_domain_that_ends_meanwhile_is_not_said_to_run() {
     let (a, b) = (xen(), xen());
     create(&a, "pvh");
     set(&b, "fault-restore", "hang 100000");
-    let arguments = a.migrate(&b, &["-l"]);
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let xm = a
-        .xm_command(&arguments)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let xm = begin(&a, &b, &["-l"]);
     b.wait("the arriving domain", || !b.is_empty());
     set(&a, "domains", "{}");
-    for number in processes(&b, &["xl\0restore\0"]) {
-        Command::new("kill").args(["-KILL", &number]).status().unwrap();
-    }
+    kill_restore(&b);
     let done = xm.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&done.stderr).into_owned();
     assert_eq!(done.status.code(), Some(1), "{said}");
@@ -247,6 +216,29 @@ fn a_domain_with_pci_devices_is_not_touched() {
             && said.contains("was not touched"),
         "{said}"
     );
+}
+
+/// An `xm migrate` of `web` that runs beside the test.
+fn begin(from: &Host, to: &Host, options: &[&str]) -> Child {
+    let arguments = from.migrate(to, options);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    from.xm_command(&arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+fn kill_restore(host: &Host) {
+    for number in processes(host, &["xl\0restore\0"]) {
+        assert!(
+            Command::new("kill")
+                .args(["-KILL", &number])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
 }
 
 /// The processes of a host that have one of these in their command line.

@@ -106,7 +106,7 @@ pub(crate) struct DepartedDomain {
     suspended: Instant,
     /// The `xl migrate` that has it.
     held: Option<Held>,
-    /// Its xl was killed before it had undone what it did: see [`Host::carry_on`].
+    /// Its xl was killed before it had undone what it did: see [`Host::run_on`].
     cut_short: bool,
 }
 
@@ -135,12 +135,6 @@ impl DepartedDomain {
         DepartedDomain {
             cut_short: true,
             ..self
-        }
-    }
-
-    fn forget(&self) {
-        if self.cut_short {
-            self.host.groups.forget(self.relocation);
         }
     }
 
@@ -174,19 +168,8 @@ impl Departed for DepartedDomain {
         if let Some(held) = self.held.take() {
             held.release();
         }
-        let carried_on = match self.host.carry_on(self.id, &self.own, self.cut_short) {
-            // Its guest may have rebooted just now.
-            Err(gone @ ToolstackError::NoDomain(_)) => match self.host.rename_if_back(self.relocation, &self.own) {
-                Some(_) => Ok(()),
-                None => Err(gone),
-            },
-            carried_on => carried_on,
-        };
-        match carried_on {
-            Ok(()) => {
-                self.forget();
-                Ok(())
-            }
+        match self.host.run_on(self.id, self.relocation, &self.own, self.cut_short) {
+            Ok(_) => Ok(()),
             Err(error) => Err(Undone { error, domain: self }),
         }
     }
@@ -198,7 +181,7 @@ impl Departed for DepartedDomain {
         }
         match self.host.destroy(self.id) {
             Ok(()) => {
-                self.forget();
+                self.host.groups.forget(self.relocation);
                 Ok(())
             }
             Err(error) => Err(Undone { error, domain: self }),

@@ -75,22 +75,11 @@ impl From<ToolstackError> for Broken {
 /// A departure has failed: the domain runs on. What to tell.
 pub(crate) fn undo(host: &Host, departure: &Departure<'_>, own: &str, broken: Broken) -> ToolstackError {
     let Broken { error, may_suspend } = broken;
-    let undone = match host.carry_on(departure.id, own, may_suspend) {
-        Ok(()) => {
-            if may_suspend {
-                host.groups.forget(departure.relocation);
-            }
-            return error;
-        }
-        Err(undone @ ToolstackError::NoDomain(_)) => match host.rename_if_back(departure.relocation, own) {
-            Some(id) => {
-                return ToolstackError::Failed(format!("{error}; the guest has rebooted meanwhile, as domain {id}"));
-            }
-            None => undone,
-        },
-        Err(undone) => undone,
-    };
-    ToolstackError::Failed(format!("{error}; and then the domain could not be resumed: {undone}"))
+    match host.run_on(departure.id, departure.relocation, own, may_suspend) {
+        Ok(None) => error,
+        Ok(Some(id)) => ToolstackError::Failed(format!("{error}; the guest has rebooted meanwhile, as domain {id}")),
+        Err(undone) => ToolstackError::Failed(format!("{error}; and then the domain could not be resumed: {undone}")),
+    }
 }
 
 /// A domain that a relocation holds.

@@ -222,7 +222,7 @@ impl Host {
     /// that was killed before it had, and would then stand still some time after all others have gone.
     ///
     /// Can be done again and again; and a domain that has gone meanwhile is an error, because nothing of it runs on.
-    pub(crate) fn carry_on(&self, id: DomainId, own: &str, may_suspend: bool) -> Result<()> {
+    fn carry_on(&self, id: DomainId, own: &str, may_suspend: bool) -> Result<()> {
         let mut row = self.row(id)?;
         if may_suspend && !row.flags.is_suspended() && !row.flags.dying {
             row = self.await_suspension(id)?;
@@ -240,6 +240,22 @@ impl Host {
             self.rename(id, own)?;
         }
         Ok(())
+    }
+
+    /// As [`Host::carry_on`], also if the guest has rebooted meanwhile: the number that it has then. Nothing of the relocation has to be known after it.
+    pub(crate) fn run_on(
+        &self,
+        id: DomainId,
+        relocation: Uuid,
+        own: &str,
+        may_suspend: bool,
+    ) -> Result<Option<DomainId>> {
+        let rebooted = match self.carry_on(id, own, may_suspend) {
+            Err(gone @ ToolstackError::NoDomain(_)) => Some(self.rename_if_back(relocation, own).ok_or(gone)?),
+            carried_on => carried_on.map(|()| None)?,
+        };
+        self.groups.forget(relocation);
+        Ok(rebooted)
     }
 
     /// Takes back that a guest is to suspend itself, and waits whether it has seen it already and does.
@@ -272,7 +288,7 @@ impl Host {
     }
 
     /// A guest that has rebooted in the middle of its relocation comes back under the relocation's name. It gets its own. Its number.
-    pub(crate) fn rename_if_back(&self, relocation: Uuid, own: &str) -> Option<DomainId> {
+    fn rename_if_back(&self, relocation: Uuid, own: &str) -> Option<DomainId> {
         let begun = Instant::now();
         while begun.elapsed() < REBOOTING {
             let is = |row: &Row| matches!(&row.name, Name::Departing { relocation: held, .. } if *held == relocation);

@@ -154,10 +154,9 @@ impl Toolstack for Xl {
     }
 
     fn find_arrived(&self, uuid: Uuid, relocation: Uuid) -> Result<Option<Box<dyn Arrived>>> {
-        if self.host.groups.settle(relocation)? {
-            // Its guest has never run.
-            self.host.groups.forget(relocation);
-        }
+        self.host.groups.settle(relocation)?;
+        // Its guest has never run.
+        self.host.groups.forget(relocation);
         let found = self.held(|row| arrive::is_of(row, relocation, uuid))?;
         Ok(found.map(|row| {
             let arrived = ArrivedDomain::found(Arc::clone(&self.host), row.id, relocation);
