@@ -12,6 +12,8 @@ pub trait Tell {
     fn state(self, state: impl Into<String>) -> Self;
     /// What to do next.
     fn next(self, next: impl Into<String>) -> Self;
+    /// What to do next, if there is anything to say.
+    fn next_if(self, next: Option<String>) -> Self;
 }
 
 impl Tell for Failure {
@@ -23,6 +25,13 @@ impl Tell for Failure {
     fn next(mut self, next: impl Into<String>) -> Self {
         self.next.get_or_insert_with(|| next.into());
         self
+    }
+
+    fn next_if(self, next: Option<String>) -> Self {
+        match next {
+            Some(next) => self.next(next),
+            None => self,
+        }
     }
 }
 
@@ -66,10 +75,7 @@ pub fn refused(host: &str, refused: &Refused) -> Failure {
         "journal" => failure.next(format!(
             "make room in relocd's state directory on {host}, or see to its disk, and try again"
         )),
-        word => match next_step(word, host) {
-            Some(next) => failure.next(next),
-            None => failure,
-        },
+        word => failure.next_if(next_step(word, host)),
     }
 }
 
@@ -88,10 +94,7 @@ pub fn not_there(domain: &str, refusal: &Refusal, ends: Ends<'_>) -> Failure {
         )),
         _ => next_step(refusal.word(), host),
     };
-    match next {
-        Some(next) => failure.next(next),
-        None => failure,
-    }
+    failure.next_if(next)
 }
 
 /// What begins the news that the destination gave up before the commit. By then it has discarded what had arrived.

@@ -221,11 +221,8 @@ impl Outgoing {
     async fn request(&self) -> Result<Relocate, Failure> {
         let mut host = self.host.facts().await.map_err(|error| failure::toolstack(&error))?;
         admission::check_departure(&self.config, &host, self.order.live).map_err(|refusal| {
-            let failure = failure::simple(refusal.word(), refusal.to_string());
-            match admission::next_step(refusal.word(), &self.order.host) {
-                Some(next) => failure.next(next),
-                None => failure,
-            }
+            failure::simple(refusal.word(), refusal.to_string())
+                .next_if(admission::next_step(refusal.word(), &self.order.host))
         })?;
         if self.place == Place::Spool {
             // What this host runs has nothing to do with it.
