@@ -9,8 +9,8 @@ cache=${RELOCD_LAB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/relocd-lab}
 # Images, sockets, process ids, keys of the lab that is up: thrown away by `down`.
 state=${RELOCD_LAB_STATE:-${TMPDIR:-/tmp}/relocd-lab}
 [ ! -e "$state" ] || [ -O "$state" ] || { echo "lab: $state is somebody else's" >&2; exit 1; }
-# A namespace of its own holds the network of both hosts, and is the third place on it.
-namespace=relocd-lab
+# A namespace of its own holds the network of both hosts, and is the third place on it. It has the name of the state: labs with different ones don't see each other.
+namespace=$(basename "$state")
 
 ssh_port() { case $1 in a) echo 2401 ;; b) echo 2402 ;; *) fail "a host is a or b, not '$1'" ;; esac; }
 host_address() { case $1 in a) echo 192.168.77.1 ;; b) echo 192.168.77.2 ;; esac; }
@@ -63,6 +63,14 @@ to() {
     scp -q -F "$state/ssh_config" "$@" "$host:$destination"
 }
 
+# Makes relocd's Debian package, and tells where it is.
+package() {
+    local made
+    say "packaging relocd" >&2
+    made=$(cd "$project" && systemd/package | tail -n 1)
+    (cd "$project" && realpath "$made")
+}
+
 # Starts the QEMU of a host.
 power_on() {
     local host=$1 number
@@ -89,10 +97,10 @@ power_off() {
 # Waits until a host's Xen answers.
 wait_for() {
     local host=$1 attempt
-    for attempt in $(seq 120); do
+    for attempt in $(seq 300); do
         on "$host" xl info >/dev/null 2>&1 && return
         is_alive "$state/$host.pid" || fail "QEMU of host $host has ended: $state/$host.qemu, $state/$host.log"
-        sleep 3
+        sleep 1
     done
     fail "host $host does not answer: $state/$host.log"
 }

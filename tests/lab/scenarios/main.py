@@ -1,5 +1,9 @@
-"""Runs the lab's scenarios on two hosts that are up, and prints one table. Usage: main.py [--core] [--only N,N] [--times N] [--keep]"""
+"""Runs the lab's scenarios on two hosts that are up; `run` says what the options mean. Pairs of hosts that share a directory of rows share the scenarios, too."""
 import argparse
+import glob
+import json
+import os
+import re
 import sys
 import time
 import traceback
@@ -12,66 +16,118 @@ import speed
 import versions
 import xend
 
-# Number, whether it belongs to the core, and the function: it gives back the figures for the table. What stock xl takes for its part of `speed` is as long as
-# half of the others: it has to be asked for.
+# Number, whether it belongs to the core, and the function: it gives back the figures for the table. In the order in which pairs of hosts take them: long ones
+# first, so that all pairs end at about the same time. What stock xl takes for its part of `speed` is as long as half of the others: it has to be asked for.
 SCENARIOS = (
+    ("6", True, failures.all_of_them),
     ("1", True, moves.live_there_and_back),
     ("1pv", False, moves.pv_live_there_and_back),
-    ("2", True, moves.pv_offline),
-    ("3", False, moves.pvh_offline),
     ("3hvm", False, moves.hvm),
+    ("5", True, refusals.before_anything_stops),
+    ("7", True, xend.captured_streams_arrive),
+    ("9", True, moves.reboot_after_relocation),
+    ("3", False, moves.pvh_offline),
+    ("8", False, refusals.other_subnet),
+    ("2", True, moves.pv_offline),
+    ("10", False, versions.newer_xen),
+    ("5dom0", False, refusals.dom0_gives_memory),
     ("4a", False, moves.dirtying_slowly),
     ("4b", False, moves.dirtying_fast),
-    ("5", True, refusals.before_anything_stops),
-    ("5dom0", False, refusals.dom0_gives_memory),
-    ("6", True, failures.all_of_them),
-    ("7", True, xend.captured_streams_arrive),
-    ("8", False, refusals.other_subnet),
-    ("9", True, moves.reboot_after_relocation),
     ("speed", False, speed.against_stock_xl),
-    ("10", False, versions.newer_xen),
 )
+# Leaves a host that is another Debian than the others: a pair's last.
+LAST = "10"
 
 
-def main():
+def arguments():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--core", action="store_true", help="only what is checked at each change, each thing once")
     parser.add_argument("--only", help="numbers of scenarios, with commas")
     parser.add_argument("--times", type=int, help="how often scenario 1 goes there and back")
     parser.add_argument("--keep", action="store_true", help="the hosts are used afterwards")
+    parser.add_argument("--pairs", type=int, default=1, help="how many pairs of hosts share the scenarios")
+    parser.add_argument("--rows", help="where they tell each other what is taken, and what came of it")
+    parser.add_argument("--table", metavar="ROWS", help="only print what came of it")
+    parser.add_argument("--check", action="store_true", help="only look at the arguments")
     options = parser.parse_args()
     options.times = options.times or (1 if options.core else 10)
-    chosen = options.only.split(",") if options.only else [number for number, core, _ in SCENARIOS if core or not options.core and number != "speed"]
-    unknown = set(chosen) - {number for number, _, _ in SCENARIOS}
+    known = [number for number, _, _ in SCENARIOS]
+    options.chosen = options.only.split(",") if options.only else [number for number, core, _ in SCENARIOS if core or not options.core and number != "speed"]
+    unknown = set(options.chosen) - set(known)
     if unknown:
-        parser.error(f"no scenario {', '.join(sorted(unknown))}; there are {', '.join(number for number, _, _ in SCENARIOS)}")
+        parser.error(f"no scenario {', '.join(sorted(unknown))}; there are {', '.join(sorted(known, key=in_table))}")
+    return options
+
+
+def take(rows, number):
+    """Whether a scenario is this pair's: nobody else has taken it."""
+    try:
+        os.close(os.open(f"{rows}/{number}.taken", os.O_CREAT | os.O_EXCL))
+        return True
+    except FileExistsError:
+        return False
+
+
+def run(number, scenario, options):
+    """One scenario, and its row."""
+    name = scenario.__doc__.splitlines()[0]
+    print(f"--- {number} {name}", flush=True)
+    begun = time.monotonic()
+    try:
+        lab.clear()
+        outcome, figures = "ok", scenario(options)
+    except lab.Skipped as skipped:
+        outcome, figures = "skipped", str(skipped)
+    except Exception as error:  # A scenario that breaks has failed; the others are to run.
+        outcome, figures = "FAILED", str(error) or repr(error)
+        if not isinstance(error, lab.Failed):
+            traceback.print_exc()
+        for host in lab.HOSTS:
+            print(f"--- log of {host}\n{host.log()}", flush=True)
+    seconds = f"{time.monotonic() - begun:.0f} s"
+    print(f"    {number}: {outcome}, {seconds}: {figures or ''}", flush=True)
+    with open(f"{options.rows}/{number}.row", "w", encoding="utf-8") as file:
+        json.dump((number, name, outcome, seconds, figures or ""), file)
+
+
+def in_table(number):
+    """1, 1pv, 2, ..., 10, speed"""
+    digits = re.match(r"\d+", number)
+    return (int(digits.group()) if digits else 1000, number)
+
+
+def table(rows):
+    """Prints what came of all scenarios. Whether it is good: there are some, and none has failed or was taken and not ended."""
+    print()
+    good = []
+    for taken in sorted(glob.glob(f"{rows}/*.taken"), key=lambda path: in_table(os.path.basename(path))):
+        try:
+            with open(taken.removesuffix(".taken") + ".row", encoding="utf-8") as file:
+                row = json.load(file)
+        except FileNotFoundError:
+            row = (os.path.basename(taken).removesuffix(".taken"), "", "FAILED", "", "did not end")
+        print("{:<6} {:<58} {:<7} {:>6}  {}".format(*row))
+        good.append(row[2] != "FAILED")
+    return good and all(good)
+
+
+def main():
+    options = arguments()
+    if options.check:
+        return 0
+    if options.table:
+        return 0 if table(options.table) else 1
     lab.open_up()
     if not options.only and not moves.has_shadow_paging():
-        chosen = [number for number in chosen if number != "1pv"]
-    rows = []
-    for number, _, scenario in SCENARIOS:
-        if number not in chosen:
-            continue
-        name = scenario.__doc__.splitlines()[0]
-        print(f"--- {number} {name}", flush=True)
-        begun = time.monotonic()
-        try:
-            lab.clear()
-            outcome, figures = "ok", scenario(options)
-        except lab.Skipped as skipped:
-            outcome, figures = "skipped", str(skipped)
-        except Exception as error:  # A scenario that breaks has failed; the others are to run.
-            outcome, figures = "FAILED", str(error) or repr(error)
-            if not isinstance(error, lab.Failed):
-                traceback.print_exc()
-            for host in lab.HOSTS:
-                print(f"--- log of {host}\n{host.log()}", flush=True)
-        rows.append((number, name, outcome, f"{time.monotonic() - begun:.0f} s", figures or ""))
-        print(f"    {rows[-1][2]}, {rows[-1][3]}: {rows[-1][4]}", flush=True)
-    print()
-    for row in rows:
-        print("{:<6} {:<58} {:<7} {:>6}  {}".format(*row))
-    return 1 if not rows or any(row[2] == "FAILED" for row in rows) else 0
+        options.chosen = [number for number in options.chosen if number != "1pv"]
+    # Alone, this pair has to do all others before it.
+    scenarios = SCENARIOS if options.pairs > 1 else sorted(SCENARIOS, key=lambda each: each[0] == LAST)
+    for number, _, scenario in scenarios:
+        if number in options.chosen and take(options.rows, number):
+            run(number, scenario, options)
+            if number == LAST and not options.keep:
+                break
+    return 0
 
 
 if __name__ == "__main__":
