@@ -1,7 +1,7 @@
 # What a host of the lab boots from, made so that an emulated processor is soon done with it; to be sourced after lib.sh.
 
 # The kernel inside a bzImage, which nobody then has to unpack in emulation: unpacked_kernel BZIMAGE >FILE. One that is packed in a way not known here stays as it is.
-# Where it lies is told by the header of the boot protocol: setup_sects, payload_offset, payload_length. Behind the payload stands its unpacked size, in 4 bytes.
+# Where it lies is told by the header of the boot protocol: setup_sects, payload_offset, payload_length. The payload's last 4 bytes are its unpacked size.
 unpacked_kernel() {
     local image=$1 start length unpack=''
     start=$((($(number_at "$image" 0x1f1 1) + 1) * 512 + $(number_at "$image" 0x248 4)))
@@ -20,7 +20,8 @@ unpacked_kernel() {
 # A number in a file, lowest byte first: number_at FILE OFFSET BYTES
 number_at() { od -An -t "u$3" -j "$(($2))" -N "$3" "$1" | tr -d ' '; }
 
-# An initramfs with what the disk and the network of a host take, and no more: Debian's own has all drivers there are. small_initrd ROOT >FILE
+# An initramfs with what the disk and the network of a host take, and no more: Debian's own has all drivers there are. What another one adds below /own it puts on the
+# disk. small_initrd ROOT >FILE
 small_initrd() {
     local root=$1 version tree each name
     version=$(ls "$root/usr/lib/modules")
@@ -42,6 +43,7 @@ $b mount -t devtmpfs dev /dev
 for each in $($b cat /modules); do $b insmod "/$each"; done
 until [ -b /dev/vda ]; do $b sleep 1; done
 $b mount -t ext4 -o noatime /dev/vda /root
+$b cp -a /own/. /root/
 $b mount --move /dev /root/dev
 exec $b switch_root /root /sbin/init
 END

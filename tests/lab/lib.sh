@@ -7,14 +7,13 @@ project=$(cd "$lab/../.." && pwd)
 # Downloads and the root file system: kept between runs.
 cache=${RELOCD_LAB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/relocd-lab}
 # Images, sockets, process ids, keys of the lab that is up: thrown away by `down`.
-state=${RELOCD_LAB_STATE:-${TMPDIR:-/tmp}/relocd-lab}
+state=$(realpath -m -- "${RELOCD_LAB_STATE:-${TMPDIR:-/tmp}/relocd-lab}")
 [ ! -e "$state" ] || [ -O "$state" ] || { echo "lab: $state is somebody else's" >&2; exit 1; }
-# A namespace of its own holds the network of both hosts, and is the third place on it. It has the name of the state: labs with different ones don't see each other.
+# A namespace of its own holds the network of both hosts, and is the third place on it. It has the name of the state's directory: labs with other names don't see each other.
 namespace=$(basename "$state")
 
 ssh_port() { case $1 in a) echo 2401 ;; b) echo 2402 ;; *) fail "a host is a or b, not '$1'" ;; esac; }
 host_address() { case $1 in a) echo 192.168.77.1 ;; b) echo 192.168.77.2 ;; esac; }
-guest_address=192.168.77.10
 probe_address=192.168.77.3
 
 say() { printf '%(%H:%M:%S)T  %s\n' -1 "$*"; }
@@ -76,10 +75,13 @@ power_on() {
     local host=$1 number
     case $host in a) number=01 ;; b) number=02 ;; esac
     # With the offloads of a TAP, the hosts hand whole segments of TCP to each other, as hosts with real cards do: packets of 1500 bytes are most of the work otherwise.
-    ip netns exec "$namespace" qemu-system-x86_64 -accel tcg,thread=multi -cpu Opteron_G3-v1,+svm,+npt,+aes,+pclmulqdq,+ssse3,+sse4.1,+sse4.2,+popcnt \
+    # Work of the dom0's kernel that is seen in emulation: pages cleared before they are written, processors looked at for RCU at each tick, a security module.
+    local lean="init_on_alloc=0 rcutree.jiffies_till_first_fqs=10 rcutree.jiffies_till_next_fqs=10 apparmor=0"
+    # In a session of its own, so that it outlives who has started it.
+    setsid ip netns exec "$namespace" qemu-system-x86_64 -accel tcg,thread=multi -cpu Opteron_G3-v1,+svm,+npt,+aes,+pclmulqdq,+ssse3,+sse4.1,+sse4.2,+popcnt \
         -m 3072 -smp 1 -display none -monitor none -serial "file:$state/$host.log" -no-reboot \
         -kernel "$state/$host.xen" -append "console=com1 com1=115200,8n1 dom0_mem=1024M,max:1024M loglvl=all guest_loglvl=all noreboot spec-ctrl=no" \
-        -initrd "$state/$host.linux root=/dev/vda ro console=hvc0 net.ifnames=0 quiet mitigations=off,$state/$host.initrd" \
+        -initrd "$state/$host.linux console=hvc0 net.ifnames=0 quiet mitigations=off $lean,$state/$host.initrd" \
         -drive "file=$state/$host.img,if=virtio,format=raw,cache=unsafe" \
         -netdev "user,id=n0,restrict=on,hostfwd=tcp:127.0.0.1:$(ssh_port "$host")-:22" -device "virtio-net-pci,netdev=n0,mac=52:54:00:77:01:$number" \
         -netdev "tap,id=n1,ifname=lab-$host,script=no,downscript=no" -device "virtio-net-pci,netdev=n1,mac=52:54:00:77:00:$number" \

@@ -5,7 +5,7 @@ usage: probe.py ADDRESS STOPFILE
 
 Told to stop, it goes on until lines have come for half a second more, for 20 s at most: a connection that is merely silent is not one that holds.
 
-Pings every 50 ms, and holds one TCP connection on which the guest sends a numbered line every 50 ms: more often, and an
+Pings every 100 ms, and holds one TCP connection on which the guest sends a numbered line every 100 ms: more often, and an
 emulated host is busy with being measured. Times are this machine's, in seconds.
 """
 import json
@@ -16,9 +16,9 @@ import struct
 import sys
 import time
 
-INTERVAL = 0.05
+INTERVAL = 0.1
 # Lines that have to come after it was told to stop, and how long it waits for them.
-LAST_LINES, PATIENCE = 10, 20
+LAST_LINES, PATIENCE = 5, 20
 
 
 def checksum(data):

@@ -1,7 +1,7 @@
 /* What the lab's guest runs: it counts, keeps its memory busy, checks it, and answers.
  *
  *   console   "tick N BOOT" each second, with a number that this boot has drawn; "memory BAD page N" if a page is not what was written to it last
- *   TCP 7777  a line "N SECONDS CHANGED" every 50 ms: its number, the guest's monotonic clock, pages changed
+ *   TCP 7777  a line "N SECONDS CHANGED" every 100 ms: its number, the guest's monotonic clock, pages changed
  *   TCP 7779  a line "rate MIB" sets how much memory is changed in a second; the answer to any line tells the rate, pages kept busy, changed, checked and damaged,
  *             the last tick, and the boot's number
  *
@@ -66,7 +66,7 @@ static void *keep_busy(void *unused)
     uint64_t next = 0, look = 0;
     (void)unused;
     while (pages) {
-        usleep(20000);
+        usleep(40000);
         double now = monotonic(), per_second = rate * (1 << 20) / PAGE;
         due += (now - last) * per_second;
         last = now;
@@ -76,7 +76,7 @@ static void *keep_busy(void *unused)
             check_page(next % pages);
             write_page(next % pages);
         }
-        for (int i = 0; i < 256; i++)
+        for (int i = 0; i < 512; i++)
             check_page(look++ % pages);
     }
     return NULL;
@@ -91,7 +91,7 @@ static void *stream(void *argument)
         length = sprintf(line, "%lu %.6f %lu\n", number, monotonic(), (unsigned long)changed);
         if (write(socket, line, length) < 0)
             break;
-        usleep(50000);
+        usleep(100000);
     }
     close(socket);
     return NULL;

@@ -1,6 +1,5 @@
 """Runs the lab's scenarios on two hosts that are up; `run` says what the options mean. Pairs of hosts that share a directory of rows share the scenarios, too."""
 import argparse
-import glob
 import json
 import os
 import re
@@ -28,8 +27,8 @@ SCENARIOS = (
     ("9", True, moves.reboot_after_relocation),
     ("3", False, moves.pvh_offline),
     ("8", False, refusals.other_subnet),
-    ("2", True, moves.pv_offline),
     ("10", False, versions.newer_xen),
+    ("2", True, moves.pv_offline),
     ("5dom0", False, refusals.dom0_gives_memory),
     ("4a", False, moves.dirtying_slowly),
     ("4b", False, moves.dirtying_fast),
@@ -44,19 +43,29 @@ def arguments():
     parser.add_argument("--core", action="store_true", help="only what is checked at each change, each thing once")
     parser.add_argument("--only", help="numbers of scenarios, with commas")
     parser.add_argument("--times", type=int, help="how often scenario 1 goes there and back")
+    parser.add_argument("--pv-live", action="store_true", help="the hypervisor has shadow paging")
     parser.add_argument("--keep", action="store_true", help="the hosts are used afterwards")
     parser.add_argument("--pairs", type=int, default=1, help="how many pairs of hosts share the scenarios")
-    parser.add_argument("--rows", help="where they tell each other what is taken, and what came of it")
+    parser.add_argument("--rows", help="the directory where they tell each other what is taken, and what came of it")
     parser.add_argument("--table", metavar="ROWS", help="only print what came of it")
-    parser.add_argument("--check", action="store_true", help="only look at the arguments")
+    parser.add_argument("--check", action="store_true", help="only look at the arguments: prints how many scenarios they ask for")
     options = parser.parse_args()
     options.times = options.times or (1 if options.core else 10)
     known = [number for number, _, _ in SCENARIOS]
-    options.chosen = options.only.split(",") if options.only else [number for number, core, _ in SCENARIOS if core or not options.core and number != "speed"]
+    if options.only:
+        options.chosen = options.only.split(",")
+    else:
+        options.chosen = [number for number, core, _ in SCENARIOS if core or not options.core and number not in ("1pv", "speed")] + ["1pv"] * options.pv_live
+    if not (options.rows or options.table or options.check):
+        parser.error("--rows is missing")
     unknown = set(options.chosen) - set(known)
     if unknown:
         parser.error(f"no scenario {', '.join(sorted(unknown))}; there are {', '.join(sorted(known, key=in_table))}")
     return options
+
+
+def is_taken(rows, number):
+    return os.path.exists(f"{rows}/{number}.taken")
 
 
 def take(rows, number):
@@ -70,11 +79,9 @@ def take(rows, number):
 
 def run(number, scenario, options):
     """One scenario, and its row."""
-    name = scenario.__doc__.splitlines()[0]
-    print(f"--- {number} {name}", flush=True)
+    print(f"--- {number} {name_of(scenario)}", flush=True)
     begun = time.monotonic()
     try:
-        lab.clear()
         outcome, figures = "ok", scenario(options)
     except lab.Skipped as skipped:
         outcome, figures = "skipped", str(skipped)
@@ -82,12 +89,17 @@ def run(number, scenario, options):
         outcome, figures = "FAILED", str(error) or repr(error)
         if not isinstance(error, lab.Failed):
             traceback.print_exc()
-        for host in lab.HOSTS:
-            print(f"--- log of {host}\n{host.log()}", flush=True)
     seconds = f"{time.monotonic() - begun:.0f} s"
     print(f"    {number}: {outcome}, {seconds}: {figures or ''}", flush=True)
     with open(f"{options.rows}/{number}.row", "w", encoding="utf-8") as file:
-        json.dump((number, name, outcome, seconds, figures or ""), file)
+        json.dump((number, name_of(scenario), outcome, seconds, figures or ""), file)
+    if outcome == "FAILED":
+        for host in lab.HOSTS:
+            print(f"--- log of {host}\n{host.log()}", flush=True)
+
+
+def name_of(scenario):
+    return scenario.__doc__.splitlines()[0]
 
 
 def in_table(number):
@@ -96,34 +108,39 @@ def in_table(number):
     return (int(digits.group()) if digits else 1000, number)
 
 
-def table(rows):
-    """Prints what came of all scenarios. Whether it is good: there are some, and none has failed or was taken and not ended."""
+def table(rows, chosen):
+    """Prints what came of the scenarios. Whether it is good: some are ok, and all others are skipped."""
     print()
-    good = []
-    for taken in sorted(glob.glob(f"{rows}/*.taken"), key=lambda path: in_table(os.path.basename(path))):
+    outcomes = set()
+    for number, _, scenario in sorted(SCENARIOS, key=lambda each: in_table(each[0])):
+        if number not in chosen:
+            continue
         try:
-            with open(taken.removesuffix(".taken") + ".row", encoding="utf-8") as file:
+            with open(f"{rows}/{number}.row", encoding="utf-8") as file:
                 row = json.load(file)
         except FileNotFoundError:
-            row = (os.path.basename(taken).removesuffix(".taken"), "", "FAILED", "", "did not end")
+            row = (number, name_of(scenario), "FAILED", "", "did not end" if is_taken(rows, number) else "did not begin")
         print("{:<6} {:<58} {:<7} {:>6}  {}".format(*row))
-        good.append(row[2] != "FAILED")
-    return good and all(good)
+        outcomes.add(row[2])
+    return "ok" in outcomes and "FAILED" not in outcomes
 
 
 def main():
     options = arguments()
     if options.check:
+        print(len(options.chosen))
         return 0
     if options.table:
-        return 0 if table(options.table) else 1
+        return 0 if table(options.table, options.chosen) else 1
     lab.open_up()
-    if not options.only and not moves.has_shadow_paging():
-        options.chosen = [number for number in options.chosen if number != "1pv"]
     # Alone, this pair has to do all others before it.
     scenarios = SCENARIOS if options.pairs > 1 else sorted(SCENARIOS, key=lambda each: each[0] == LAST)
     for number, _, scenario in scenarios:
-        if number in options.chosen and take(options.rows, number):
+        if number not in options.chosen or is_taken(options.rows, number):
+            continue
+        # Before it takes it: a pair whose hosts have died leaves it to another one.
+        lab.clear()
+        if take(options.rows, number):
             run(number, scenario, options)
             if number == LAST and not options.keep:
                 break

@@ -35,7 +35,7 @@ def there_and_back(kind, modes, memory=LASTING, first=lambda: None):
         losses.append(probe.figures["pings_lost"])
     reattach_console(at)
     return (f"{len(totals)} relocations, total {spread(totals, 's')}, longest stall {spread(downtimes, 's')}, "
-            f"pings lost of one each 50 ms {spread(losses, '')}, no line of the TCP connection lost (min / median / max)")
+            f"pings lost of one each 100 ms {spread(losses, '')}, no line of the TCP connection lost (min / median / max)")
 
 
 def live_there_and_back(options):
@@ -45,6 +45,7 @@ def live_there_and_back(options):
 
 def pv_live_there_and_back(options):
     """PV guest, live, there and back"""
+    need(has_shadow_paging(), "the hypervisor has no shadow paging")
     return there_and_back("pv", [True, True] * options.times)
 
 

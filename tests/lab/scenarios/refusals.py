@@ -124,7 +124,7 @@ def other_subnet(_):
         B.ok(commands[B.address])
         told, _ = migrated(A, options="--force ")
         before = int(A.ok("cat /run/client"))
-        until("the connection goes on", lambda: int(A.run("cat /run/client").out or 0) > before + 100, 60)
+        until("the connection goes on", lambda: int(A.run("cat /run/client").out or 0) > before + 50, 60)
         need(A.run("kill -0 $(cat /run/client.pid)").code == 0, f"the connection broke: {A.run('cat /run/client.log').out}")
         need([name for name, _ in B.domains()] == [GUEST] and not A.domains(), f"{A.domains()} {B.domains()}")
         return told

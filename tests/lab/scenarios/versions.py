@@ -1,16 +1,20 @@
 """Scenario 10: two versions of Xen."""
 import subprocess
 
-from lab import A, B, LAB, NETWORK, clear, create, migrate, migrated, need, one_copy, other
+from lab import A, B, LAB, NETWORK, clear, create, migrate, migrated, need, one_copy, other, starts_nothing
 from refusals import refused
 
 
 def reinstall(host, release):
     """Another Debian on a host, with relocd from the same package, opened up."""
     host.power("off")
+    subprocess.run([f"{LAB}/build", release], check=True)
     subprocess.run([f"{LAB}/install", host.name, release], check=True)
     host.power("on")
-    host.ok("dpkg -i /root/relocd.deb >/dev/null; systemctl enable --now relocd")
+    # Once more on the running system: there its package could start something.
+    host.ok("dpkg --purge relocd && dpkg -i /root/relocd.deb")
+    starts_nothing(host)
+    host.ok("systemctl enable --now relocd")
     host.allow(f"^localhost$ {NETWORK}")
     # Its bridge has another MAC address than before: the other host learns it from this.
     host.ok(f"ping -q -c 1 -w 10 {other(host).address}")
