@@ -1,5 +1,7 @@
 # Settings and functions of the lab's scripts; to be sourced. Two Xen dom0s, a and b, in QEMU's software emulation, one layer-2 network between them.
 set -euo pipefail
+# Of the files that become a host's.
+umask 022
 
 lab=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 project=$(cd "$lab/../.." && pwd)
@@ -38,6 +40,8 @@ Host $host
     StrictHostKeyChecking no
     UserKnownHostsFile /dev/null
     LogLevel ERROR
+    BatchMode yes
+    IdentitiesOnly yes
     ConnectTimeout 20
     ServerAliveInterval 5
     ServerAliveCountMax 4
@@ -91,6 +95,7 @@ power_on() {
 
 # As if the cable had been pulled: nothing is written any more.
 power_off() {
+    is_alive "$state/$1.pid" || return 0
     kill -9 "$(cat "$state/$1.pid")"
     while is_alive "$state/$1.pid"; do sleep 0.1; done
     rm -f "$state/$1.pid" "$state/ssh-$1"
@@ -100,7 +105,7 @@ power_off() {
 wait_for() {
     local host=$1 attempt
     for attempt in $(seq 300); do
-        on "$host" xl info >/dev/null 2>&1 && return
+        on "$host" timeout 60 xl info >/dev/null 2>&1 && return
         is_alive "$state/$host.pid" || fail "QEMU of host $host has ended: $state/$host.qemu, $state/$host.log"
         sleep 1
     done

@@ -7,8 +7,8 @@ from refusals import refused
 
 def reinstall(host, release):
     """Another Debian on a host, with relocd from the same package, opened up."""
-    host.power("off")
     subprocess.run([f"{LAB}/build", release], check=True)
+    host.power("off")
     subprocess.run([f"{LAB}/install", host.name, release], check=True)
     host.power("on")
     # Once more on the running system: there its package could start something.
@@ -27,8 +27,8 @@ def version(host):
 
 def newer_xen(options):
     """Xen 4.17 to 4.20, and back with --force"""
-    reinstall(B, "trixie")
     try:
+        reinstall(B, "trixie")
         there = f"{version(A)} to {version(B)}"
         create(A, "pvh")
         told, _ = migrated(A)
