@@ -28,11 +28,13 @@ small_initrd() {
     tree=$(mktemp -d -p "$state")
     mkdir "$tree"/{dev,root}
     cp "$root/usr/bin/busybox" "$tree/busybox"
-    for each in $(with_dependencies "$root/usr/lib/modules/$version/modules.dep" virtio_pci virtio_blk virtio_net crc32c_generic ext4); do
+    # In the order in which they load; some are part of one release's kernel and not of the other's.
+    for each in $(chroot "$root" modprobe --show-depends --all --set-version "$version" virtio_pci virtio_blk virtio_net crc32c_generic ext4 |
+        awk '$1 == "insmod" && !seen[$2]++ { print $2 }'); do
         name=$(basename "$each" .xz)
         case $each in
-            *.xz) xz -dc "$root/usr/lib/modules/$version/$each" >"$tree/$name" ;;
-            *) cp "$root/usr/lib/modules/$version/$each" "$tree/$name" ;;
+            *.xz) xz -dc "$root$each" >"$tree/$name" ;;
+            *) cp "$root$each" "$tree/$name" ;;
         esac
         echo "$name" >>"$tree/modules"
     done
@@ -50,19 +52,4 @@ END
     chmod +x "$tree/init"
     (cd "$tree" && find . | cpio -o -H newc --quiet)
     rm -rf "$tree"
-}
-
-# Modules in the order in which they load: with_dependencies MODULES.DEP NAME...
-with_dependencies() {
-    local list=$1
-    shift
-    awk -v names="$*" '
-        { path = $1; sub(/:$/, "", path); name = path; sub(/.*\//, "", name); sub(/\.ko.*/, "", name); paths[name] = path; $1 = ""; needs[name] = $0 }
-        END {
-            for (at = 1; at <= split(names, wanted, " "); at++) {
-                # The last that it needs comes first.
-                for (back = split(needs[wanted[at]], each, " "); back > 0; back--) if (!seen[each[back]]++) print each[back]
-                if (!seen[paths[wanted[at]]]++) print paths[wanted[at]]
-            }
-        }' "$list"
 }
