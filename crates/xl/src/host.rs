@@ -17,7 +17,7 @@ use toolstack::{DomainId, Result, ToolstackError, linux};
 use uuid::Uuid;
 
 use crate::{
-    info, json,
+    attach, info, json,
     list::{self, Row},
     names::Name,
     program::{Program, QUICK, Running},
@@ -28,9 +28,6 @@ use crate::{
 const DESTROYING: Duration = Duration::from_secs(120);
 /// How long a change may take to show in the list.
 const SHOWING: Duration = Duration::from_secs(2);
-/// How long a domain that has just been unpaused is left alone. It attaches to its devices now, domain 0 serves it in that, and both may have to share one
-/// processor with whatever xl does: a look at the list would make the guest's network stand still for longer by what the look takes.
-const ATTACHING: Duration = Duration::from_millis(600);
 /// How long a domain waits for another one to be built. Shorter than the other host waits for it.
 const QUEUEING: Duration = Duration::from_secs(15);
 
@@ -157,7 +154,7 @@ impl Host {
     /// Runs a domain for the first time here.
     pub(crate) fn begin(&self, id: DomainId) -> Result<()> {
         let done = self.program.run(&["unpause", &id.to_string()], QUICK);
-        thread::sleep(ATTACHING);
+        attach::leave_alone(id);
         if self.row(id)?.flags.paused {
             done?;
             return self.unpause(id);

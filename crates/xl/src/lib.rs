@@ -8,6 +8,7 @@
 //! | `names` | what a domain is called while it relocates |
 //! | `host` | the commands on domains, each checked by what `xl list` says afterwards |
 //! | `arrive`, `depart`, `live`, `decide` | images and `xl restore`, `xl save`, `xl migrate`; and what comes after them |
+//! | `attach` | when the network of a domain runs that has just been unpaused |
 //! | `transport`, `running` | the processes that outlive a daemon, and how the next one finds them |
 //! | `console` | `xl console` on a terminal of its own |
 //!
@@ -24,6 +25,7 @@
 //! What is said here of `xl`'s behaviour was seen with Xen 4.17 and 4.20, or read in their source.
 
 mod arrive;
+mod attach;
 mod console;
 mod decide;
 mod depart;
