@@ -20,6 +20,8 @@ probe_address=192.168.77.3
 
 say() { printf '%(%H:%M:%S)T  %s\n' -1 "$*"; }
 fail() { printf 'lab: %s\n' "$*" >&2; exit 1; }
+# What a script's first lines say of it.
+usage() { sed -n '1d; /^#/!q; s/^# \{0,1\}//p' "$0"; exit 2; }
 
 # A host's root file system, as `build` makes it.
 root_archive() { echo "$cache/$1.tar"; }

@@ -170,8 +170,13 @@ impl Host {
         } else {
             &["rename", &number, name]
         };
+        let done = self.program.run(arguments, QUICK);
         let name = Name::parse(name);
-        self.command(arguments, id, QUICK, |row| row.is_some_and(|row| row.name == name))
+        // Unlike those of `pause` and `unpause`, its exit code says whether it was done.
+        if done.is_ok() || self.becomes(id, |row| row.is_some_and(|row| row.name == name))? {
+            return Ok(());
+        }
+        done.map(drop)
     }
 
     /// Ends a domain; fine if it has gone already. One whose memory somebody still maps stays as a shell that never runs again.
