@@ -270,3 +270,31 @@ fn states(host: &Host) -> Vec<String> {
         .filter(|state| state != "Z")
         .collect()
 }
+
+#[test]
+fn whether_a_guest_has_run_that_is_gone_once_unpaused_is_an_operators_to_decide() {
+    let (a, b) = (xen(), xen());
+    for (decision, is_here) in [("--resume", true), ("--destroy", false)] {
+        create(&a, "pv");
+        set(&b, "fault-unpause", "end");
+        let arguments = a.migrate(&b, &["-l"]);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let said = a.fails(4, &arguments);
+        assert!(said.contains("it may have run and ended"), "{said}");
+        assert!(a.status_has("in-doubt") && b.status_has("lost"));
+        assert_eq!(a.domains(), [("migrating-web".to_owned(), "---s--".to_owned())]);
+        let status = b.ok(&["status"]);
+        let line = status.lines().find(|line| line.contains("lost")).unwrap();
+        let id = line.split_whitespace().next().unwrap();
+        b.ok(&["resolve", id, decision, "--yes-i-know"]);
+        a.wait("the end of it", || !a.status_has("in-doubt"));
+        assert!(a.runs() == is_here && a.is_empty() != is_here && b.is_empty());
+        assert!(!b.status_has("lost"));
+        // It can come again.
+        set(&b, "fault-unpause", "");
+        if is_here {
+            a.migrates(&b, &["-l"]);
+            b.ok(&["destroy", "web"]);
+        }
+    }
+}

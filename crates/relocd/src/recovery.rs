@@ -4,10 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use domain::DomainConfig;
 use domain::GuestKind;
-use peer::{
-    control::Decision,
-    handoff::{destination, source},
-};
+use peer::handoff::{destination, source};
 use tokio::time::timeout;
 use toolstack::{Arrived, DomainId, DomainState};
 use tracing::Instrument;
@@ -16,10 +13,10 @@ use crate::{
     audit::Record,
     blocking::{blocking, patiently},
     host::Host,
-    incoming::{self, Incoming, xend},
+    incoming::{self, Incoming, lost, xend},
     journal::{Direction, Entry, JournalError},
     outgoing::{Handoff, conclude},
-    relocations::{Booked, Decided, Relocation},
+    relocations::{Booked, Relocation},
 };
 
 /// Takes up every relocation that the journal does not call over. Those that need the other host go on in the background.
@@ -228,68 +225,29 @@ fn arrived(
     }
     incoming.found(arrived);
     if lost {
-        tracing::error!("{LOST}");
-        incoming.lost(&format!(
-            "{LOST}; an operator there can say which: xm resolve {}",
-            booked.relocation.id
-        ));
-        booked.relocation.stage("lost");
-        booked.relocation.note(LOST);
-        // Stays in the books, to answer the source, until an operator decides; the domain may come here again.
-        booked.relocation.end();
-        tokio::spawn(async move { lost_domain(&host, &booked, &incoming).await }.in_current_span());
-        return;
+        incoming.lost();
+        lost::declare(&booked.relocation);
     }
     let carry_on = async move {
-        let handoff = Arc::clone(&incoming);
-        match blocking(move || handoff.again()).await {
-            Ok(_) => {
-                incoming::settle(&booked.relocation, &incoming).await;
-                tracing::info!(state = incoming.state().name(), "settled");
-                incoming::over(&incoming, None);
-                incoming::finish(&host, &booked.relocation, &incoming).await;
+        if !lost {
+            let handoff = Arc::clone(&incoming);
+            if let Err(error) = blocking(move || handoff.again()).await {
+                tracing::error!(%error, "the handoff is at fault");
+                return;
             }
-            Err(error) => tracing::error!(%error, "the handoff is at fault"),
+            incoming::settle(&booked.relocation, &incoming).await;
+            if incoming.is_lost() {
+                lost::declare(&booked.relocation);
+            }
         }
+        if incoming.is_lost() {
+            lost::until_decided(&booked.relocation, &incoming).await;
+        }
+        tracing::info!(state = incoming.state().name(), "settled");
+        incoming::over(&incoming, None);
+        incoming::finish(&host, &booked.relocation, &incoming).await;
     };
     tokio::spawn(carry_on.in_current_span());
-}
-
-/// What is known of a domain whose commit is in the journal, and which is not here.
-const LOST: &str = "it was committed to this host, but is not here: it may have run and ended, or this host may have been restarted before it ran";
-
-/// Waits for an operator's word on a lost domain, and does what follows.
-async fn lost_domain(host: &Host, booked: &Booked, incoming: &Arc<Incoming>) {
-    let mut operator = booked.relocation.operator.subscribe();
-    let decided = operator
-        .wait_for(Option::is_some)
-        .await
-        .ok()
-        .and_then(|decided| decided.clone());
-    // The books hold the sender: it can't be gone.
-    let Some(Decided { decision, by }) = decided else {
-        return;
-    };
-    let ran = decision == Decision::Destroy;
-    let handoff = Arc::clone(incoming);
-    let done = blocking(move || {
-        handoff.amend(|entry| {
-            let what = if ran { "it ran here" } else { "it never ran here" };
-            entry.detail = Some(format!("an operator decided: {what}"));
-            entry.decided_by = Some(by);
-        });
-        handoff.operator(ran)
-    })
-    .await;
-    match done {
-        Ok(_) => {
-            booked.relocation.stage(incoming.state().name());
-            incoming::settle(&booked.relocation, incoming).await;
-            incoming::over(incoming, None);
-            incoming::finish(host, &booked.relocation, incoming).await;
-        }
-        Err(error) => tracing::error!(%error, "the handoff is at fault"),
-    }
 }
 
 #[cfg(test)]

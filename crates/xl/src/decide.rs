@@ -40,12 +40,10 @@ impl ArrivedDomain {
 
     /// First it runs, then it gets its own name: until both are done it is found by the other one.
     fn run(&mut self) -> Result<()> {
-        let own = match self.fresh.take() {
-            Some(own) => {
-                self.host.begin(self.id)?;
-                own
-            }
-            None => self.look_and_run()?,
+        let begun = self.fresh.take().map(|own| self.host.begin(self.id).map(|()| own));
+        let own = match begun {
+            None | Some(Err(ToolstackError::NoDomain(_))) => self.look_and_run()?,
+            Some(begun) => begun?,
         };
         if let Err(error) = self.host.rename(self.id, &own) {
             // It runs, and that is what the source has to hear.
@@ -57,23 +55,31 @@ impl ArrivedDomain {
         Ok(())
     }
 
-    /// It may have run already. Its own name.
-    fn look_and_run(&self) -> Result<String> {
-        let row = self.host.row(self.id)?;
-        let Name::Arriving { relocation, own } = &row.name else {
-            return Err(ToolstackError::Failed(format!(
-                "domain {} has been renamed to '{}'",
-                self.id,
-                row.name.own()
-            )));
+    /// It may have run already, and rebooted since. Its own name.
+    fn look_and_run(&mut self) -> Result<String> {
+        let is_this = |name: &Name| matches!(name, Name::Arriving { relocation, .. } if *relocation == self.relocation);
+        let row = match self.host.find(self.id)? {
+            Some(row) if is_this(&row.name) && !row.flags.dying => row,
+            Some(row) if !matches!(row.name, Name::Arriving { .. }) => {
+                return Err(ToolstackError::Failed(format!(
+                    "domain {} has been renamed to '{}'",
+                    self.id,
+                    row.name.own()
+                )));
+            }
+            _ => {
+                // Paused, it is still being built.
+                let back = self
+                    .host
+                    .rebooted(is_this, |row| (!row.flags.paused).then(|| row.clone()));
+                back.ok_or(ToolstackError::NoDomain(self.id))?
+            }
         };
-        if *relocation != self.relocation || row.flags.dying {
-            return Err(ToolstackError::NoDomain(self.id));
-        }
+        self.id = row.id;
         if row.flags.paused {
             self.host.unpause(self.id)?;
         }
-        Ok(own.clone())
+        Ok(row.name.own().to_owned())
     }
 }
 

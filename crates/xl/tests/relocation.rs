@@ -10,7 +10,7 @@ use image::{
     record::RecordType,
     v2::{V2Reader, V2Writer},
 };
-use toolstack::{DomainState, Toolstack};
+use toolstack::{DomainState, Toolstack, ToolstackError};
 use uuid::Uuid;
 
 #[test]
@@ -283,6 +283,29 @@ fn an_arrived_domain_is_found_again() {
     assert_eq!(arrived.unpause().map_err(|undone| undone.error).unwrap(), id);
     assert_eq!(host.xen_names(), ["web"]);
     assert!(host.xl.find_arrived(config.uuid, relocation).unwrap().is_none());
+}
+
+#[test]
+fn an_arrived_guest_that_reboots_at_once_is_found_by_its_name_and_one_that_ends_is_gone() {
+    let (config, image) = Host::image("web", GuestKind::Pvh);
+    let host = Host::new();
+    let arrive = |fault| {
+        let arrived = host.arrive(Uuid::new_v4(), &config, &mut source(&image)).unwrap();
+        host.fault("unpause", fault);
+        let id = arrived.id();
+        let unpaused = arrived.unpause().map_err(|undone| undone.error);
+        host.fault("unpause", "");
+        (id, unpaused)
+    };
+    let (id, unpaused) = arrive("reboot");
+    let new = unpaused.unwrap();
+    assert!(new != id);
+    assert_eq!(host.xen_names(), ["web"]);
+    assert_eq!(host.domains(), [("web".to_owned(), DomainState::Blocked)]);
+    host.xl.destroy(new).unwrap();
+    let (id, unpaused) = arrive("end");
+    assert!(matches!(unpaused, Err(ToolstackError::NoDomain(gone)) if gone == id));
+    assert_eq!(host.domains(), []);
 }
 
 /// As an xl leaves it that is killed between making a domain and naming it.

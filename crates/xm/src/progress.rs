@@ -13,7 +13,7 @@ use crate::{
     units::{bytes, millis},
 };
 
-/// Between two lines at least.
+/// Between two lines of one stage at least.
 const QUIET: Duration = Duration::from_secs(2);
 
 /// Shows progress on stderr.
@@ -100,7 +100,7 @@ pub(crate) fn describe(progress: &Progress) -> String {
     text
 }
 
-/// One line for each change of stage or round, but not too many.
+/// One line for each stage, and for rounds, but not too many.
 pub(crate) struct Lines<W> {
     out: W,
     last: Option<(Instant, String, u32)>,
@@ -113,8 +113,8 @@ impl<W: Write> Lines<W> {
 
     fn show(&mut self, now: Instant, progress: &Progress) {
         if let Some((when, stage, round)) = &self.last {
-            let same = *stage == progress.stage && *round == progress.round;
-            if same || now.saturating_duration_since(*when) < QUIET {
+            let is_early = *round == progress.round || now.saturating_duration_since(*when) < QUIET;
+            if *stage == progress.stage && is_early {
                 return;
             }
         }
@@ -160,8 +160,8 @@ mod tests {
         lines.show(seconds(2), &at("copying", 1));
         lines.show(seconds(9), &at("copying", 1));
         lines.show(seconds(10), &at("copying", 2));
-        lines.show(seconds(11), &at("cop\x1bying", 3));
-        lines.show(seconds(12), &at("load\x1bing", 3));
+        lines.show(seconds(11), &at("copying", 3));
+        lines.show(seconds(11), &at("load\x1bing", 3));
         let text = String::from_utf8(lines.out).unwrap();
         let details = "1/2 pages, 1.5 MB/s, dirties 2.0 kB/s, downtime ~40 ms, slowed down by 30 %";
         let expected = format!(

@@ -41,6 +41,9 @@ pub struct Incoming {
 /// Looks for what has arrived of a domain.
 pub type Find = Box<dyn Fn() -> toolstack::Result<Option<Box<dyn Arrived>>> + Send>;
 
+/// What is known of a domain whose commit is in the journal, and which is not here.
+pub(super) const LOST: &str = "it was committed to this host, but is not here: it may have run and ended, or this host may have been restarted before it ran";
+
 struct Inner {
     machine: Destination,
     arrived: Option<Box<dyn Arrived>>,
@@ -142,13 +145,11 @@ impl Incoming {
     }
 
     /// The commit is on disk, but the domain can't be found: nothing can be done here without an operator.
-    pub fn lost(&self, reason: &str) {
-        let mut inner = self.lock();
-        inner.lost = Some(reason.to_owned());
-        inner.agenda.forget_later();
+    pub fn lost(&self) {
+        self.lock().lose();
     }
 
-    /// Whether [`Incoming::lost`] has been said, and no operator has decided since.
+    /// Whether the domain is lost, and no operator has decided since.
     pub fn is_lost(&self) -> bool {
         self.lock().lost.is_some()
     }
@@ -234,6 +235,8 @@ impl Inner {
                 Command::AnswerRunning => said.push(Say::Outcome(Outcome::Running { domid: self.domid() })),
                 Command::Unpause => match self.unpause() {
                     Ok(()) => self.then(Event::DidUnpause)?,
+                    // It was here, and may have run: trying again does not bring it back.
+                    Err(ToolstackError::NoDomain(_)) => self.lose(),
                     Err(error) => self.failed(command, "the toolstack failed", &error),
                 },
                 Command::Discard => match self.discard() {
@@ -311,10 +314,20 @@ impl Inner {
                 Ok(())
             }
             Err(undone) => {
-                self.arrived = Some(undone.domain);
+                if !matches!(undone.error, ToolstackError::NoDomain(_)) {
+                    self.arrived = Some(undone.domain);
+                }
                 Err(undone.error)
             }
         }
+    }
+
+    fn lose(&mut self) {
+        self.lost = Some(format!(
+            "{LOST}; an operator there can say which: xm resolve {}",
+            self.entry.id
+        ));
+        self.agenda.forget_later();
     }
 
     /// Without a domain there is nothing to do: `arrive` failed and left nothing, or is still at it and will be told.

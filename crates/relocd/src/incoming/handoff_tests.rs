@@ -147,13 +147,59 @@ fn an_operator_decides_about_a_lost_domain_once() {
         let mut entry = scene.incoming.entry();
         entry.state = "committed".to_owned();
         let incoming = Incoming::recover(entry, scene.journal.clone()).unwrap();
-        incoming.lost("the host was restarted");
+        incoming.lost();
         let scene = Scene { incoming, ..scene };
         assert!(matches!(scene.asked(), Outcome::Lost { .. }));
         assert!(scene.incoming.operator(ran).unwrap().is_some());
         assert_eq!(scene.asked(), outcome);
         assert_eq!(scene.record(), record);
         assert!(scene.incoming.operator(!ran).unwrap().is_none());
+    }
+}
+
+/// A domain that runs and is gone at once.
+struct Fleeting;
+
+impl Arrived for Fleeting {
+    fn id(&self) -> DomainId {
+        7
+    }
+
+    fn unpause(self: Box<Self>) -> Result<DomainId, Undone<dyn Arrived>> {
+        let error = ToolstackError::NoDomain(7);
+        Err(Undone { error, domain: self })
+    }
+
+    fn discard(self: Box<Self>) -> Result<(), Undone<dyn Arrived>> {
+        panic!("nothing is here that could be discarded");
+    }
+}
+
+#[test]
+fn a_domain_that_is_gone_once_it_ran_is_lost_until_an_operator_decides() {
+    for (ran, outcome, record) in [
+        (true, Outcome::Running { domid: 0 }, "running"),
+        (false, Outcome::Discarded, "discarded"),
+    ] {
+        let scene = loaded();
+        let entry = scene.incoming.entry();
+        let incoming = Incoming::new(entry, scene.journal.clone());
+        incoming.complete(Box::new(Fleeting)).unwrap();
+        let scene = Scene { incoming, ..scene };
+        assert_eq!(scene.incoming.on(Event::Commit).unwrap(), []);
+        assert!(scene.incoming.is_lost() && !scene.incoming.has_later());
+        assert!(scene.incoming.runs_as().is_none());
+        let Outcome::Lost { reason } = scene.asked() else {
+            panic!("the source has to hear of it");
+        };
+        assert!(
+            reason.contains("it may have run and ended") && reason.contains("xm resolve"),
+            "{reason}"
+        );
+        assert_eq!(scene.record(), "committed");
+        assert!(scene.incoming.operator(ran).unwrap().is_some());
+        assert_eq!(scene.asked(), outcome);
+        assert_eq!(scene.record(), record);
     }
 }
 

@@ -3,6 +3,7 @@
 mod admit;
 mod checks;
 mod handoff;
+pub mod lost;
 mod outcome;
 pub mod xend;
 
@@ -86,6 +87,10 @@ async fn answer(host: &Arc<Host>, mut conversation: Conversation, request: Reloc
                 take_in(host, conversation, relocation, incoming, ready.config).await;
             } else {
                 give_up(relocation, incoming, "the connection was lost before the image").await;
+            }
+            if incoming.is_lost() {
+                lost::declare(relocation);
+                lost::until_decided(relocation, incoming).await;
             }
             over(incoming, Some(begun));
             finish(host, relocation, incoming).await;
@@ -227,7 +232,8 @@ async fn take_in(
                     .send(&line(&Reply::Running { domid }), limits.handshake)
                     .await;
                 fault::reached(&["in", "running", "sent"]).await;
-            } else {
+            } else if !incoming.is_lost() {
+                // A source of a lost domain asks on another connection.
                 let why = incoming.entry().detail.unwrap_or_default();
                 let refused = Refused {
                     word: "not-committed".to_owned(),
