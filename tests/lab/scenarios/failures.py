@@ -7,7 +7,7 @@ import time
 from lab import A, B, GUEST, LASTING, Failed, answers, ask_guest, clear, create, need, one_copy, other, runs, undamaged, until
 
 # What xm prints when a stage begins.
-BEGINNING, COPYING, LAST_ROUND = "copying", "copying: round 1", "committing"
+COPYING, LOADING, COMMITTING = "copying: round 1", "loading", "committing"
 
 
 class Migration:
@@ -56,9 +56,11 @@ def kill(host, pattern):
 def cut(host, seconds, directions):
     rules = "; ".join(f"add chain inet cut {way} {{ type filter hook {way} priority 0; }}; add rule inet cut {way} tcp {end} 8002 drop"
                       for way in directions for end in ("dport", "sport"))
-    host.ok(f"nft 'add table inet cut; {rules}'")
-    time.sleep(seconds)
-    host.ok("nft delete table inet cut")
+    try:
+        host.ok(f"nft 'add table inet cut; {rules}'")
+        time.sleep(seconds)
+    finally:
+        host.run("nft delete table inet cut")
 
 
 # Seconds for which relocd waits for a silent peer here, instead of 30; a cut that it does not notice, and one that it does.
@@ -69,18 +71,21 @@ SETTINGS = "/etc/xen/xend-config.sxp"
 # What it is called, whether it belongs to the core, the stage at which it happens, what happens, to (source, destination), and how it may end.
 CASES = (
     ("relocd killed at the source, copying", False, COPYING, lambda s, d: kill_relocd(s), {(3, "here")}),
-    ("relocd killed at the source, last round", True, LAST_ROUND, lambda s, d: kill_relocd(s), NO_WORD),
+    ("relocd killed at the source, committing", True, COMMITTING, lambda s, d: kill_relocd(s), NO_WORD),
     ("relocd killed at the destination, copying", False, COPYING, lambda s, d: kill_relocd(d), STAYED),
-    ("relocd killed at the destination, last round", False, LAST_ROUND, lambda s, d: kill_relocd(d), MOVED | STAYED | IN_DOUBT),
-    ("relocd killed at both ends, last round", False, LAST_ROUND, lambda s, d: (kill_relocd(s), kill_relocd(d)), NO_WORD),
+    ("relocd killed at the destination, committing", False, COMMITTING, lambda s, d: kill_relocd(d), MOVED | STAYED | IN_DOUBT),
+    ("relocd killed at both ends, committing", False, COMMITTING, lambda s, d: (kill_relocd(s), kill_relocd(d)), NO_WORD),
+    ("relocd killed at the source, loading", False, LOADING, lambda s, d: kill_relocd(s), {(3, "here")}),
+    ("relocd killed at the destination, loading", False, LOADING, lambda s, d: kill_relocd(d), STAYED),
     (f"network cut for {SHORT} s, copying", False, COPYING, lambda s, d: cut(d, SHORT, ("input", "output")), MOVED),
     (f"network cut for {LONG} s, copying", True, COPYING, lambda s, d: cut(d, LONG, ("input", "output")), STAYED),
-    (f"network cut for {LONG} s, last round", False, LAST_ROUND, lambda s, d: cut(d, LONG, ("input", "output")), STAYED | IN_DOUBT),
-    (f"answers cut for {LONG} s, last round", False, LAST_ROUND, lambda s, d: cut(d, LONG, ("output",)), STAYED | IN_DOUBT),
+    (f"network cut for {LONG} s, loading", False, LOADING, lambda s, d: cut(d, LONG, ("input", "output")), STAYED),
+    (f"network cut for {LONG} s, committing", False, COMMITTING, lambda s, d: cut(d, LONG, ("input", "output")), STAYED | IN_DOUBT),
+    (f"answers cut for {LONG} s, committing", False, COMMITTING, lambda s, d: cut(d, LONG, ("output",)), STAYED | IN_DOUBT),
     ("xl killed at the source, copying", False, COPYING, lambda s, d: kill(s, "^[^ ]*xl migrate "), STAYED),
-    ("xl killed at the source, last round", False, LAST_ROUND, lambda s, d: kill(s, "^[^ ]*xl migrate "), MOVED),
+    ("xl killed at the source, committing", False, COMMITTING, lambda s, d: kill(s, "^[^ ]*xl migrate "), MOVED),
     ("xl killed at the destination, copying", True, COPYING, lambda s, d: kill(d, "^[^ ]*xl restore "), STAYED),
-    ("xl killed at the destination, last round", False, LAST_ROUND, lambda s, d: kill(d, "^[^ ]*xl restore "), MOVED | STAYED),
+    ("xl killed at the destination, committing", False, COMMITTING, lambda s, d: kill(d, "^[^ ]*xl restore "), MOVED | STAYED),
     ("save helper killed at the source, copying", False, COPYING, lambda s, d: kill(s, "libxl-save-helper"), STAYED),
     ("save helper killed at the destination, copying", False, COPYING, lambda s, d: kill(d, "libxl-save-helper"), STAYED),
     ("xm killed, copying", False, COPYING, lambda s, d: kill(s, "^xm migrate"), {(255, "here")}),
@@ -98,8 +103,10 @@ def one(name, stage, happens, source, ends):
         at = one_copy()
         place = "here" if at is source else "there"
         # The console is told on the host where the guest runs. At the moment of its move one tick may be told on both.
-        both = A.ticks(first["boot"], first["tick"]) & B.ticks(first["boot"], first["tick"])
+        told = {host: host.ticks(first["boot"], first["tick"]) for host in (A, B)}
+        both = told[A] & told[B]
         need(len(both) <= 1, f"the guest ran on both hosts: both were told its ticks {sorted(both)}")
+        need(told[at], f"nothing was told on the guest's console on {at}")
         said = migration.text.strip().splitlines()[-1:]
         print(f"    {name}: exit code {code}, runs {place}, {time.monotonic() - begun:.0f} s; {' '.join(said)}", flush=True)
         for words, where in (("now runs on", "there"), ("runs on here", "here"), ("was not touched", "here")):
@@ -125,14 +132,14 @@ def power_off_while_copying(source):
     """The destination loses its power in the middle: the guest runs on, and its operator hears of it."""
     migration = Migration(source)
     migration.until(COPYING)
-    B.power("off")
-    code = migration.end()
     try:
+        B.power("off")
+        code = migration.end()
         need(code == 1 and "runs on here" in migration.text, f"xm migrate ended with {code}: {migration.text}")
 
         def runs_on():
-            at = source.domains()
-            return len(at) == 1 and at[0][0] == GUEST and runs(at[0][1]) and not source.leftovers() and answers()
+            look = source.look()
+            return len(look.domains) == 1 and look.domains[0][0] == GUEST and runs(look.domains[0][1]) and not look.leftovers and answers()
         until("the guest runs at the source", runs_on, 60)
         undamaged()
     finally:
@@ -143,31 +150,42 @@ def power_off_while_copying(source):
 
 
 def power_off_after_commit(source):
-    """The destination loses its power while the decision is on its way: nothing runs twice, and the operator is told where it stands."""
+    """The destination loses its power once it runs the guest, before the source has heard so: nothing runs twice, and the operator is told where it stands."""
     before = relocations(source)
     migration = Migration(source)
-    migration.until(LAST_ROUND)
-    until("the destination has the domain", lambda: "domain runs here" in B.log(3), 60, 0.1)
-    B.power("off")
-    code = migration.end()
-    # The only one that is new. What it is at now, and what each end makes of it once the destination is back.
-    new = [each for each in relocations(source) if each not in before]
-    need(len(new) == 1, f"xm status shows {new} as new")
-    left = source.domains()
-    need(not any(runs(flags) for _, flags in left), f"the guest runs at the source, and perhaps had begun to run at the destination: {left}")
-    B.power("on")
+    migration.until(COMMITTING)
+    try:
+        B.ok("nft 'add table inet cut; add chain inet cut output { type filter hook output priority 0; }; add rule inet cut output tcp sport 8002 drop'")
+        until("the destination has the domain", lambda: "domain runs here" in B.log(3), 60, 0.1)
+        B.power("off")
+        code = migration.end()
+        # The only one that is new.
+        new = [each for each in relocations(source) if each not in before]
+        need(len(new) == 1, f"xm status shows {new} as new")
+        left = source.domains()
+        need(not any(runs(flags) for _, flags in left), f"the guest runs at the source, and had begun to run at the destination: {left}")
+        if code == 0:
+            return False
+        need(code == 4 and "is not known" in migration.text and "xm resolve" in migration.text, f"xm migrate ended with {code}: {migration.text}")
+        need(relocations(source)[new[0]] == "in-doubt", f"xm status shows {relocations(source)}")
+        need(len(left) == 1, f"the copy at the source is gone before anybody knew that the guest ran at the destination: {left}")
+    finally:
+        B.power("on")
     relocd_comes_back(B)
 
     def settled():
         here, there = relocations(source).get(new[0]), relocations(B).get(new[0])
         at = [host for host in (A, B) if any(runs(flags) for _, flags in host.domains())]
         need(len(at) <= 1, f"the guest runs twice: {at}")
-        # It runs again, or both ends know that it has run there, or somebody has to say so and is told.
-        told = code == 0 or "in-doubt" in (here, there) or "lost" in (here, there)
-        return (at, here, there) if at or told else None
-    at, here, there = until("it runs, or its operator is told that it does not", settled, 60)
-    print(f"    destination powered off after the commit: exit code {code}, then at the source {left}; with the destination back it runs on "
-          f"{[str(host) for host in at] or 'neither'}, and xm status says {here} at the source, {there} at the destination", flush=True)
+        # The destination knows that it ran there, and then so does the source; or it is lost there, and somebody has to say what happened.
+        return (at, here, there) if (here, there) == ("destroyed", "running") or there == "lost" else None
+    at, here, there = until("both ends know what became of it", settled, 60)
+    need(not at, f"the guest runs on {at}, and had begun to run at the destination")
+    if here == "in-doubt":
+        source.ok(f"xm resolve {new[0]} --destroy --yes-i-know")
+    print(f"    destination powered off after the commit: exit code {code}: {' '.join(migration.text.strip().splitlines()[-3:])}; "
+          f"with the destination back xm status says {here} at the source, {there} there", flush=True)
+    return True
 
 
 def all_of_them(options):
@@ -194,6 +212,12 @@ def failures(options):
         clear()
         create(A, "pvh", memory=LASTING)
     power_off_while_copying(A)
-    if not options.core:
-        power_off_after_commit(A)
-    return f"{len(cases)} failures and a power cut: one copy each time, nothing left over"
+    if options.core:
+        return f"{len(cases)} failures and a power cut: one copy each time, nothing left over"
+    for _ in range(3):
+        if power_off_after_commit(A):
+            return f"{len(cases)} failures and two power cuts: one copy each time, nothing left over, or its operator told"
+        # The source had heard of it before.
+        clear()
+        create(A, "pvh", memory=LASTING)
+    raise Failed("three times the source had heard that the guest runs before the destination lost its power")

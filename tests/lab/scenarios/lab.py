@@ -53,7 +53,7 @@ class Ended:
 
 
 # Processes of a relocation; and those that belong to a domain as long as it is there.
-LEFTOVERS = "libxl-save-helper |xl migrate |xl save |relocd xl-transport"
+LEFTOVERS = "libxl-save-helper |xl migrate |xl save |exe xl-transport "
 COMPANIONS = "xl restore |xl create |xl migrate-receive|qemu-system-i386 -xen-domid [1-9]"
 Look = collections.namedtuple("Look", "domains leftovers companions free in_doubt")
 
@@ -112,10 +112,6 @@ class Host:
         """MiB."""
         return int(self.ok("xl list 0").splitlines()[1].split()[2])
 
-    def leftovers(self):
-        """Processes of a relocation."""
-        return self.run(f"pgrep -af '^[^ ]*({LEFTOVERS})'").out.strip()
-
     def look(self):
         """What is on the host, asked at once. `in_doubt`: relocations that are; `None` if relocd does not answer."""
         # Debian's own `xl` is a script that takes longer than what it runs.
@@ -163,6 +159,23 @@ def starts_nothing(host):
     need(at_rest == ["inactive", "disabled"], f"on {host}, relocd's package leaves it {at_rest}")
 
 
+# What a relocd says first to another one, and what is heard of it: nothing, if the host is not let in.
+HELLO = """
+import socket
+s = socket.create_connection((%r, 8002), 30)
+s.settimeout(30)
+try:
+    s.sendall(b"(hello (protocol relocd) (versions 1))\\n")
+    print(s.recv(200).decode(), end="")
+except OSError:
+    pass"""
+
+
+def lets_in(host):
+    """Whether a host answers the other one."""
+    return bool(other(host).ok("python3 -", stdin=(HELLO % host.address).encode()))
+
+
 def open_up():
     """From the package as it is installed to hosts that relocate to each other; first seen to refuse. Nothing, on hosts where it was done before."""
     if all(NETWORK in host.ok("cat /etc/xen/xend-config.sxp") for host in HOSTS):
@@ -173,11 +186,13 @@ def open_up():
     for host in HOSTS:
         done = host.run(f"relocd check-host {other(host).address}")
         need(done.code != 0 and "xend-relocation-hosts-allow" in done.text, f"{other(host)} does not refuse by default: {done.text}")
+        need(not lets_in(host), f"{host} answers {other(host)} by default")
         print(f"    by default, {other(host)} to {host}: {done.text.strip().splitlines()[0]}", flush=True)
     for host in HOSTS:
         host.allow(f"^localhost$ {NETWORK}")
     for host in HOSTS:
         host.ok(f"relocd check-host {other(host).address}")
+        need(lets_in(host), f"{host} does not answer {other(host)}, which it lets in")
 
 
 # What each guest keeps busy and checks, in MiB, and changes, in MiB each second: little, as the guest's kernel (Linux 6.1) loses 1.6 MB at each resume. With so many

@@ -1,15 +1,17 @@
 """Scenarios 5 and 8: what is refused before anything stops, and what makes it possible."""
 import re
 
-from lab import A, B, GUEST, NETWORK, Failed, config, create, migrate, migrated, need, one_copy, until
+from lab import A, B, GUEST, NETWORK, Failed, Probe, config, create, migrate, migrated, need, one_copy, other, until
 
 
 def refused(case, source, words, live=True):
     """A migration that has to be refused with these words, while the guest goes on running as the same domain."""
-    number = source.ok(f"xl domid {GUEST}")
+    number, there = source.ok(f"xl domid {GUEST}"), other(source).domains()
     done, _ = migrate(source, live)
     need(done.code != 0, f"{case}: xm migrate ended with 0")
     need("was not touched" in done.text, f"{case}: does not say that the domain was not touched: {done.text}")
+    need("copying" not in done.text, f"{case}: the copy had begun: {done.text}")
+    need(other(source).domains() == there, f"{case}: on {other(source)} there were {there}, and are {other(source).domains()}")
     for word in words:
         need(word in done.text, f"{case}: '{word}' is not in: {done.text}")
     flags = dict(source.domains())
@@ -22,6 +24,16 @@ def refused(case, source, words, live=True):
 def before_anything_stops(_):
     """Refusals: list, memory, name, bridge, subnet, disk"""
     create(A, "pvh")
+    with Probe() as probe:
+        without_touching_it()
+    probe.unbroken()
+    one_copy(A)
+    on_other_bridges()
+    without_its_disk()
+    return "six, each with the guest running on"
+
+
+def without_touching_it():
     B.allow("^localhost$")
     try:
         refused("not on the list", A, ["relocd check-host"])
@@ -38,8 +50,9 @@ def before_anything_stops(_):
     refused("name taken", A, [GUEST, "is taken"])
     B.ok(f"xl destroy {GUEST}")
     until("no domain on b", lambda: not B.domains())
-    one_copy(A)
 
+
+def on_other_bridges():
     A.ok(f"xm destroy {GUEST}; ip link add xenbr1 type bridge; ip link set xenbr1 up; ip address add 192.168.81.1/24 dev xenbr1")
     try:
         until("no domain on a", lambda: not A.domains())
@@ -53,6 +66,8 @@ def before_anything_stops(_):
         B.run("ip link delete xenbr1")
     until("no domain on a", lambda: not A.domains())
 
+
+def without_its_disk():
     A.ok("truncate -s 16M /root/disk1.img; losetup /dev/loop1 /root/disk1.img; rm -f /dev/only-here; mknod /dev/only-here b 7 1")
     try:
         A.ok("cat >/root/web.cfg", stdin=config("pvh", more="disk = ['phy:/dev/only-here,xvda,w']").encode())
@@ -60,7 +75,6 @@ def before_anything_stops(_):
         refused("disk missing", A, ["/dev/only-here"])
     finally:
         A.run(f"xm destroy {GUEST}; until losetup -d /dev/loop1; do sleep 1; done; rm -f /dev/only-here")
-    return "six, each with the guest running on"
 
 
 def dom0_gives_memory(_):
