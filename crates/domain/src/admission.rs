@@ -143,17 +143,19 @@ fn check_memory(needed_kib: u64, there: &HostFacts, reserved_kib: u64) -> Result
 /// Memory that a host needs for a domain, in KiB: its own, and what Xen keeps for it.
 pub fn needed_kib(domain: &DomainConfig) -> u64 {
     let memory = domain.most_memory_kib();
+    // As libxl reckons it before it builds a domain (Xen 4.1 to 4.20, `libxl_domain_need_memory`).
     let overhead = match domain.kind {
-        GuestKind::Embedded => 0,
+        GuestKind::Embedded => return memory,
         // Page tables of its own are in its memory; Xen keeps some pages for each processor.
         GuestKind::Pv => 1024,
         // What libxl asks of Xen for nested or shadow page tables, unless the configuration says more: 1 MiB for each processor, 8 KiB for each MiB.
         GuestKind::Pvh | GuestKind::Hvm => {
             let least = u64::from(domain.vcpus) * 1024 + memory / 1024 * 8;
-            1024 + least.max(domain.shadow_memory_mib.unwrap_or_default().saturating_mul(1024))
+            2048 + least.max(domain.shadow_memory_mib.unwrap_or_default().saturating_mul(1024))
         }
     };
-    memory.saturating_add(overhead)
+    let sum = memory.saturating_add(overhead);
+    sum.checked_next_multiple_of(2048).unwrap_or(sum)
 }
 
 /// Checks whether `domain` can be sent from `here` at all, and if `live`, while it runs.

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use crate::{
     cpus::CpuSet,
-    devices::{PciDevice, PortRange, Vbd, Vfb, Vif, Vtpm},
+    devices::{PciDevice, PortRange, Vbd, Vfb, Vif, Vtpm, is_dom0},
     platform::{CpuidLeaf, Platform},
 };
 
@@ -243,7 +243,8 @@ impl DomainConfig {
 
     /// The bridges that the domain's interfaces name, each once.
     pub fn bridges(&self) -> Vec<&str> {
-        let mut bridges: Vec<&str> = self.vifs.iter().filter_map(|vif| vif.bridge.as_deref()).collect();
+        let here = self.vifs.iter().filter(|vif| is_dom0(vif.backend.as_deref()));
+        let mut bridges: Vec<&str> = here.filter_map(|vif| vif.bridge.as_deref()).collect();
         bridges.sort_unstable();
         bridges.dedup();
         bridges

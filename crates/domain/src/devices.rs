@@ -36,6 +36,11 @@ pub struct Vif {
     pub other: DeviceSettings,
 }
 
+/// Whether the domain that serves a device is domain 0, by its name or number in a configuration; `None` is domain 0, too.
+pub fn is_dom0(backend: Option<&str>) -> bool {
+    matches!(backend, None | Some("0" | "Domain-0"))
+}
+
 /// The class of a block device's element in xend's configuration: which of its drivers serves it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

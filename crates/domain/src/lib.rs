@@ -29,7 +29,7 @@ mod xl;
 
 pub use config::{Action, DomainConfig, GuestKind};
 pub use cpus::CpuSet;
-pub use devices::{DeviceSettings, PciDevice, PortRange, Vbd, VbdClass, Vfb, Vif, Vtpm};
+pub use devices::{DeviceSettings, PciDevice, PortRange, Vbd, VbdClass, Vfb, Vif, Vtpm, is_dom0};
 pub use disk::{Backing, Disk, DiskError, DiskFormat};
 pub use features::{CpuidRegister, features};
 pub use host::{Bridge, HostFacts};

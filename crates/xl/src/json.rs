@@ -4,7 +4,7 @@
 
 use domain::{
     Action, CPUID_REGISTERS, CpuidLeaf, DeviceSettings, DomainConfig, GuestKind, PciDevice, TSC_MODES, Vbd, Vif,
-    check_bootloader, check_bootloader_argument, check_script,
+    check_bootloader, check_bootloader_argument, check_script, is_dom0,
 };
 use serde_json::Value;
 use toolstack::DomainId;
@@ -171,7 +171,8 @@ fn vif(nic: &Value) -> Vif {
         .as_deref()
         .is_none_or(|script| script.rsplit('/').next() == Some("vif-bridge"));
     // What another domain serves is on a bridge of that domain's.
-    let default = (bridged && filled("backend_domname").is_none()).then(|| DEFAULT_BRIDGE.to_owned());
+    let backend = filled("backend_domname");
+    let default = (bridged && is_dom0(backend.as_deref())).then(|| DEFAULT_BRIDGE.to_owned());
     Vif {
         mac: text(nic, "mac"),
         bridge: filled("bridge").or(default),
@@ -179,6 +180,7 @@ fn vif(nic: &Value) -> Vif {
         script,
         model: text(nic, "model"),
         host_name: text(nic, "ifname"),
+        backend,
         ..Vif::default()
     }
 }
@@ -283,6 +285,8 @@ mod tests {
             (r#"{ "bridge": "br1", "script": "vif-bridge" }"#, vec!["br1"]),
             (r#"{ "script": "vif-route" }"#, vec![]),
             (r#"{ "backend_domname": "driver" }"#, vec![]),
+            (r#"{ "backend_domname": "driver", "bridge": "br1" }"#, vec![]),
+            (r#"{ "backend_domname": "Domain-0", "bridge": "br1" }"#, vec!["br1"]),
         ] {
             value["nics"] = serde_json::from_str(&format!("[{nic}]")).unwrap();
             assert_eq!(config(&value).unwrap().bridges(), expected, "{nic}");

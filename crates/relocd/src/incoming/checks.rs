@@ -81,7 +81,7 @@ pub async fn check_disks(config: &DomainConfig, limit: Duration) -> Result<(), R
 fn check(config: &DomainConfig, exists: impl Fn(&Path) -> bool) -> Result<(), Refused> {
     for vbd in &config.vbds {
         // Where another domain than domain 0 serves it, its path is that domain's.
-        if !matches!(vbd.backend.as_deref(), None | Some("0" | "Domain-0")) {
+        if !domain::is_dom0(vbd.backend.as_deref()) {
             continue;
         }
         // What is no disk in xend's words is the toolstack's business.
