@@ -219,29 +219,26 @@ fn arrived(
     (arrived, running): (Option<Box<dyn Arrived>>, Option<DomainId>),
 ) {
     let committed = incoming.state() == destination::State::Committed;
-    let lost = committed && arrived.is_none() && running.is_none();
+    let is_lost = committed && arrived.is_none() && running.is_none();
     if committed && arrived.is_none() {
         incoming.amend(|entry| entry.domid = running);
     }
     incoming.found(arrived);
-    if lost {
+    if is_lost {
         incoming.lost();
-        lost::declare(&booked.relocation);
+        lost::wait(host, booked, incoming);
+        return;
     }
     let carry_on = async move {
-        if !lost {
-            let handoff = Arc::clone(&incoming);
-            if let Err(error) = blocking(move || handoff.again()).await {
-                tracing::error!(%error, "the handoff is at fault");
-                return;
-            }
-            incoming::settle(&booked.relocation, &incoming).await;
-            if incoming.is_lost() {
-                lost::declare(&booked.relocation);
-            }
+        let handoff = Arc::clone(&incoming);
+        if let Err(error) = blocking(move || handoff.again()).await {
+            tracing::error!(%error, "the handoff is at fault");
+            return;
         }
+        incoming::settle(&booked.relocation, &incoming).await;
         if incoming.is_lost() {
-            lost::until_decided(&booked.relocation, &incoming).await;
+            lost::wait(host, booked, incoming);
+            return;
         }
         tracing::info!(state = incoming.state().name(), "settled");
         incoming::over(&incoming, None);

@@ -3,23 +3,31 @@
 use std::sync::Arc;
 
 use peer::control::Decision;
+use tracing::Instrument;
 
-use super::{Incoming, handoff::LOST, settle};
+use super::{Incoming, finish, handoff::LOST, over, settle};
 use crate::{
     blocking::blocking,
-    relocations::{Decided, Relocation},
+    host::Host,
+    relocations::{Booked, Decided, Relocation},
 };
 
-/// Tells operators. It stays in the books, to answer the source, until an operator decides; the domain may come here again.
-pub fn declare(relocation: &Relocation) {
+/// Tells operators, and waits for their word in the background. It stays in the books, to answer the source, until an operator decides; the domain may come here
+/// again.
+pub fn wait(host: Arc<Host>, booked: Booked, incoming: Arc<Incoming>) {
     tracing::error!("{LOST}");
-    relocation.stage("lost");
-    relocation.note(LOST);
-    relocation.end();
+    booked.relocation.stage("lost");
+    booked.relocation.note(LOST);
+    booked.relocation.end();
+    let waiting = async move {
+        until_decided(&booked.relocation, &incoming).await;
+        over(&incoming, None);
+        finish(&host, &booked.relocation, &incoming).await;
+    };
+    tokio::spawn(waiting.in_current_span());
 }
 
-/// Waits for an operator's word, and does what follows.
-pub async fn until_decided(relocation: &Relocation, incoming: &Arc<Incoming>) {
+async fn until_decided(relocation: &Relocation, incoming: &Arc<Incoming>) {
     let mut operator = relocation.operator.subscribe();
     let decided = operator
         .wait_for(Option::is_some)

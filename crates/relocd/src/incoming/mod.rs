@@ -23,7 +23,7 @@ use tokio::time::sleep;
 use toolstack::{Arrival, ToolstackError};
 use tracing::Instrument;
 
-pub use admit::{Admitted, admit};
+pub use admit::{Admitted, Ready, admit};
 pub use checks::check_names;
 pub use handoff::{Incoming, Say};
 pub use outcome::{Whereabouts, look, outcome};
@@ -78,22 +78,27 @@ async fn answer(host: &Arc<Host>, mut conversation: Conversation, request: Reloc
             let _ = conversation.send(&line(&Reply::Admitted), limit).await;
         }
         Ok(Admitted::Ready(ready)) => {
-            let (relocation, incoming) = (&ready.booked.relocation, &ready.incoming);
+            let Ready {
+                booked,
+                incoming,
+                config,
+            } = *ready;
+            let relocation = &booked.relocation;
             tracing::info!(allowed_by = entry, mode = relocation.mode, "a domain arrives");
             fault::reached(&["in", "ready", "send"]).await;
             let sent = conversation.send(&line(&Reply::Ready), limit).await;
             fault::reached(&["in", "ready", "sent"]).await;
             if sent.is_ok() {
-                take_in(host, conversation, relocation, incoming, ready.config).await;
+                take_in(host, conversation, relocation, &incoming, config).await;
             } else {
-                give_up(relocation, incoming, "the connection was lost before the image").await;
+                give_up(relocation, &incoming, "the connection was lost before the image").await;
             }
             if incoming.is_lost() {
-                lost::declare(relocation);
-                lost::until_decided(relocation, incoming).await;
+                lost::wait(Arc::clone(host), booked, incoming);
+                return;
             }
-            over(incoming, Some(begun));
-            finish(host, relocation, incoming).await;
+            over(&incoming, Some(begun));
+            finish(host, relocation, &incoming).await;
         }
     }
 }
