@@ -37,7 +37,7 @@ use crate::{
 
 /// How long xl may leave the pipe full. It makes the domain and frees memory for it first.
 const READING: Duration = Duration::from_secs(60);
-/// How long xl may take once it has everything: page tables, device model, hotplug scripts. The source waits no longer.
+/// How long xl may take once it has everything: page tables, device model, hotplug scripts. A source waits no longer, unless its `relocd-idle-timeout` says so.
 const COMPLETING: Duration = Duration::from_secs(60);
 /// How long xl may take to destroy what it has built, once its pipe is broken.
 const UNDOING: Duration = Duration::from_secs(30);
