@@ -172,7 +172,8 @@ async fn arriving(host: &Arc<Host>, mut entry: Entry) {
     let (toolstack, uuid, id) = (Arc::clone(&host.toolstack), entry.uuid, entry.id);
     let look = move || {
         let arrived = toolstack.find_arrived(uuid, id)?;
-        // The unpause may have come just before the crash. A copy that is suspended has not run here: it departs, perhaps to this very host.
+        // The unpause may have come just before the crash. A copy that is suspended has not run here: it departs, perhaps to this very host. One that is dying may
+        // never have run.
         let running = toolstack
             .domains()?
             .into_iter()
@@ -180,7 +181,7 @@ async fn arriving(host: &Arc<Host>, mut entry: Entry) {
                 domain.uuid == uuid
                     && !matches!(
                         domain.state,
-                        DomainState::Suspended | DomainState::Arriving | DomainState::Unknown
+                        DomainState::Suspended | DomainState::Arriving | DomainState::Dying | DomainState::Unknown
                     )
             })
             .map(|domain| domain.id);

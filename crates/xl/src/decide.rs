@@ -8,7 +8,7 @@ use std::{
 use toolstack::{Arrived, Departed, DomainId, Result, ToolstackError, Undone};
 use uuid::Uuid;
 
-use crate::{host::Host, names::Name, running::Held};
+use crate::{host::Host, list::Row, names::Name, running::Held};
 
 /// A domain that is complete here and has not run.
 pub(crate) struct ArrivedDomain {
@@ -43,9 +43,11 @@ impl ArrivedDomain {
         let begun = self.fresh.take().map(|own| self.host.begin(self.id).map(|()| own));
         let own = match begun {
             None | Some(Err(ToolstackError::NoDomain(_))) => self.look_and_run()?,
-            Some(begun) => begun?,
+            Some(begun) => Some(begun?),
         };
-        if let Err(error) = self.host.rename(self.id, &own) {
+        if let Some(own) = own
+            && let Err(error) = self.host.rename(self.id, &own)
+        {
             // It runs, and that is what the source has to hear.
             tracing::error!(
                 domid = self.id, %error,
@@ -55,11 +57,16 @@ impl ArrivedDomain {
         Ok(())
     }
 
-    /// It may have run already, and rebooted since. Its own name.
-    fn look_and_run(&mut self) -> Result<String> {
-        let is_this = |name: &Name| matches!(name, Name::Arriving { relocation, .. } if *relocation == self.relocation);
-        let row = match self.host.find(self.id)? {
-            Some(row) if is_this(&row.name) && !row.flags.dying => row,
+    /// It may have run already, and rebooted since: then it has another number. Its own name; `None`: an operator has given it one.
+    fn look_and_run(&mut self) -> Result<Option<String>> {
+        let is_this = |row: &Row| {
+            let named = matches!(&row.name, Name::Arriving { relocation, .. } if *relocation == self.relocation);
+            named && !row.flags.dying
+        };
+        let rows = self.host.list()?;
+        let row = match rows.iter().find(|row| row.id == self.id && !row.flags.dying) {
+            Some(row) if is_this(row) => row,
+            Some(row) if matches!(row.name, Name::Plain(_)) && !row.flags.paused => return Ok(None),
             Some(row) if !matches!(row.name, Name::Arriving { .. }) => {
                 return Err(ToolstackError::Failed(format!(
                     "domain {} has been renamed to '{}'",
@@ -67,11 +74,9 @@ impl ArrivedDomain {
                     row.name.own()
                 )));
             }
+            // One that is paused is still being built by the xl that makes it anew.
             _ => {
-                // Paused, it is still being built.
-                let back = self
-                    .host
-                    .rebooted(is_this, |row| (!row.flags.paused).then(|| row.clone()));
+                let back = rows.iter().find(|row| is_this(row) && !row.flags.paused);
                 back.ok_or(ToolstackError::NoDomain(self.id))?
             }
         };
@@ -79,7 +84,7 @@ impl ArrivedDomain {
         if row.flags.paused {
             self.host.unpause(self.id)?;
         }
-        Ok(row.name.own().to_owned())
+        Ok(Some(row.name.own().to_owned()))
     }
 }
 

@@ -295,20 +295,16 @@ impl Host {
 
     /// A guest that has rebooted in the middle of its relocation comes back under the relocation's name. It gets its own. Its number.
     fn rename_if_back(&self, relocation: Uuid, own: &str) -> Option<DomainId> {
-        let is = |name: &Name| matches!(name, Name::Departing { relocation: held, .. } if *held == relocation);
-        self.rebooted(is, |row| self.rename(row.id, own).is_ok().then_some(row.id))
-    }
-
-    /// Waits until a guest that reboots is there again, by its name, and has been seen to.
-    pub(crate) fn rebooted<T>(&self, is: impl Fn(&Name) -> bool, see_to: impl Fn(&Row) -> Option<T>) -> Option<T> {
         let begun = Instant::now();
         while begun.elapsed() < REBOOTING {
+            let is = |row: &Row| matches!(&row.name, Name::Departing { relocation: held, .. } if *held == relocation);
             let rows = self.list().unwrap_or_default();
-            let row = rows
+            if let Some(row) = rows
                 .iter()
-                .find(|row| is(&row.name) && !row.flags.dying && !row.flags.is_suspended());
-            if let Some(done) = row.and_then(&see_to) {
-                return Some(done);
+                .find(|row| is(row) && !row.flags.dying && !row.flags.is_suspended())
+                && self.rename(row.id, own).is_ok()
+            {
+                return Some(row.id);
             }
             thread::sleep(LOOKING);
         }

@@ -23,8 +23,8 @@
 //! come; the relocation stays in the books till then; a relocation that the destination's journal does not know is no discarded one; nobody but the
 //! source can ask for the outcome; and a daemon that starts syncs its journal before it reads it.
 //!
-//! A destination may find its commit on disk and the domain gone: the host lost power, or the domain ran and ended and the disk had no room for the
-//! record. Nothing but an operator knows which; the word is taken as the domain's unpause would have been, or withdrawn as a commit that was never
+//! A destination may find its commit on disk and the domain gone: the host lost power, or the domain ran and ended before that was on disk, or as soon as it was
+//! told to run. Nothing but an operator knows which; the word is taken as the domain's unpause would have been, or withdrawn as a commit that was never
 //! certain to be on disk.
 //!
 //! Before the source's commit is on its disk the source owns the domain; from then on the destination does, unless the destination says that it never

@@ -139,10 +139,10 @@ impl<S: SourceMachine, D: DestinationMachine> World<S, D> {
     }
 
     fn unpause(&mut self, fate: Fate) {
-        if fate != Fate::Done || self.destination_domain == Domain::None {
-            if fate != Fate::Done {
-                self.left.toolstack_faults -= 1;
-            }
+        if fate != Fate::Done {
+            self.left.toolstack_faults -= 1;
+        }
+        if fate == Fate::Fails || self.destination_domain == Domain::None {
             self.destination_work().agenda.again(Command::Unpause);
             return;
         }
@@ -151,6 +151,14 @@ impl<S: SourceMachine, D: DestinationMachine> World<S, D> {
             self.past.reversed |= self.past.said_discarded || discarded;
             self.past.ran_there = true;
             self.destination_domain = Domain::Running;
+        }
+        if fate == Fate::HalfDone {
+            self.past.ended_there = true;
+            self.past.owner_gone = true;
+            self.destination_domain = Domain::None;
+            self.destination_work().lost = true;
+            self.destination_hangs_up();
+            return;
         }
         self.destination_then(Event::DidUnpause);
     }

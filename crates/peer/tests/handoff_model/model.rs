@@ -27,7 +27,7 @@ pub const SETTLES: &str = "once calm, both hosts settle";
 /// Never none.
 pub const NOT_NONE: &str = "once calm, a copy runs unless its owner is gone";
 /// The destination loses no domain of its own doing.
-pub const KEPT: &str = "a committed domain is lost only with its host";
+pub const KEPT: &str = "a committed domain is lost only with its host, or ends by itself";
 /// Something happens at all.
 pub const MOVES: &str = "a domain can move";
 /// Something can be called off.
@@ -40,7 +40,7 @@ pub enum Fate {
     Done,
     /// Nothing has changed.
     Fails,
-    /// It is reported as failed, but the new record is what a restart finds.
+    /// Of a write: it is reported as failed, but the new record is what a restart finds. Of the unpause: the domain runs, and ends at once.
     HalfDone,
 }
 
@@ -214,7 +214,8 @@ impl<S: SourceMachine, D: DestinationMachine> Handoff<S, D> {
             let toolstack = world.left.toolstack_faults > 0 && world.destination_domain == Domain::Arrived;
             let (fails, half) = match command {
                 Command::Journal => (world.left.destination_journal_faults > 0, true),
-                Command::Unpause | Command::Discard => (toolstack, false),
+                Command::Unpause => (toolstack, true),
+                Command::Discard => (toolstack, false),
                 _ => (false, false),
             };
             if fails {
@@ -383,7 +384,7 @@ impl<S: SourceMachine, D: DestinationMachine> Model for Handoff<S, D> {
             }),
             Property::always(EXPECTED, |_, world: &World<S, D>| !world.past.wrong_move),
             Property::always(KEPT, |_, world: &World<S, D>| {
-                !world.lost_there() || world.past.power_failed_there
+                !world.lost_there() || world.past.power_failed_there || world.past.ended_there
             }),
             Property::always(SETTLES, |model: &Self, world: &World<S, D>| model.calms(world).settles),
             Property::always(NOT_NONE, |model: &Self, world: &World<S, D>| model.calms(world).runs),

@@ -203,10 +203,12 @@ pub struct Past {
     pub reversed: bool,
     /// An event came that the machine does not allow in its state; a commit after a discard is no such.
     pub wrong_move: bool,
-    /// A host is gone that had committed, or owned the domain.
+    /// A host is gone that had committed, or owned the domain; or the domain has ended by itself.
     pub owner_gone: bool,
     /// The power failed at the destination.
     pub power_failed_there: bool,
+    /// The domain ended at the destination as soon as it ran.
+    pub ended_there: bool,
     /// The destination's record has expired.
     pub expired: bool,
 }

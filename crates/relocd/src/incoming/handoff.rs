@@ -1,6 +1,9 @@
 //! Carries out what the destination's state machine decides. Blocking calls.
 
-use std::sync::{Mutex, MutexGuard};
+use std::{
+    sync::{Mutex, MutexGuard},
+    time::{Duration, Instant},
+};
 
 use peer::{
     handoff::{
@@ -41,8 +44,13 @@ pub struct Incoming {
 /// Looks for what has arrived of a domain.
 pub type Find = Box<dyn Fn() -> toolstack::Result<Option<Box<dyn Arrived>>> + Send>;
 
-/// What is known of a domain whose commit is in the journal, and which is not here.
-pub(super) const LOST: &str = "it was committed to this host, but is not here: it may have run and ended, or this host may have been restarted before it ran";
+/// How long a domain that is gone once it was told to run is looked for: it may be rebooting.
+const REBOOTING: Duration = Duration::from_secs(15);
+/// What is known of it then.
+const GONE: &str =
+    "it was told to run here, and then was not here any more: it may have run and ended, or somebody may have ended it";
+/// What is known of a domain whose commit is in the journal, and which is not here when the daemon starts.
+const LOST: &str = "it was committed to this host, but is not here: it may have run and ended, or this host may have been restarted before it ran";
 
 struct Inner {
     machine: Destination,
@@ -52,7 +60,10 @@ struct Inner {
     entry: Entry,
     journal: Journal,
     agenda: Agenda<Command>,
-    lost: Option<String>,
+    /// Why nobody but an operator can say what became of it.
+    lost: Option<&'static str>,
+    /// Since when it has not been here, though it was told to run.
+    gone: Option<Instant>,
     /// Why something has to be tried again.
     trouble: Option<String>,
 }
@@ -89,6 +100,7 @@ impl Incoming {
                 journal,
                 agenda: Agenda::recovered(commands),
                 lost: None,
+                gone: None,
                 trouble: None,
             }),
         }
@@ -146,12 +158,31 @@ impl Incoming {
 
     /// The commit is on disk, but the domain can't be found: nothing can be done here without an operator.
     pub fn lost(&self) {
-        self.lock().lose();
+        self.lock().lose(LOST);
+    }
+
+    /// A lost domain is here again, and runs: it has rebooted.
+    ///
+    /// # Errors
+    /// [`WrongMove`] only if the machine and this program disagree.
+    pub fn back(&self, arrived: Box<dyn Arrived>) -> Result<Vec<Say>, WrongMove> {
+        let mut inner = self.lock();
+        if inner.lost.take().is_none() {
+            return Ok(Vec::new());
+        }
+        inner.arrived = Some(arrived);
+        inner.agenda.event(vec![Command::Unpause]);
+        inner.go()
     }
 
     /// Whether the domain is lost, and no operator has decided since.
     pub fn is_lost(&self) -> bool {
-        self.lock().lost.is_some()
+        self.why_lost().is_some()
+    }
+
+    /// What is known of a lost domain.
+    pub fn why_lost(&self) -> Option<&'static str> {
+        self.lock().lost
     }
 
     /// An operator decides about a lost domain: whether it has run here. `None`: it is not lost, or somebody was quicker.
@@ -193,9 +224,10 @@ impl Incoming {
     pub fn on(&self, event: Event) -> Result<Vec<Say>, WrongMove> {
         let mut inner = self.lock();
         if event == Event::Asked
-            && let Some(reason) = &inner.lost
+            && let Some(why) = inner.lost
         {
-            return Ok(vec![Say::Outcome(Outcome::Lost { reason: reason.clone() })]);
+            let reason = format!("{why}; an operator there can say which: xm resolve {}", inner.entry.id);
+            return Ok(vec![Say::Outcome(Outcome::Lost { reason })]);
         }
         inner.on(event)
     }
@@ -235,8 +267,13 @@ impl Inner {
                 Command::AnswerRunning => said.push(Say::Outcome(Outcome::Running { domid: self.domid() })),
                 Command::Unpause => match self.unpause() {
                     Ok(()) => self.then(Event::DidUnpause)?,
-                    // It was here, and may have run: trying again does not bring it back.
-                    Err(ToolstackError::NoDomain(_)) => self.lose(),
+                    Err(error @ ToolstackError::NoDomain(_)) => {
+                        if self.gone.get_or_insert_with(Instant::now).elapsed() < REBOOTING {
+                            self.failed(command, "the domain is gone, or reboots", &error);
+                        } else {
+                            self.lose(GONE);
+                        }
+                    }
                     Err(error) => self.failed(command, "the toolstack failed", &error),
                 },
                 Command::Discard => match self.discard() {
@@ -314,19 +351,16 @@ impl Inner {
                 Ok(())
             }
             Err(undone) => {
-                if !matches!(undone.error, ToolstackError::NoDomain(_)) {
-                    self.arrived = Some(undone.domain);
-                }
+                self.arrived = Some(undone.domain);
                 Err(undone.error)
             }
         }
     }
 
-    fn lose(&mut self) {
-        self.lost = Some(format!(
-            "{LOST}; an operator there can say which: xm resolve {}",
-            self.entry.id
-        ));
+    fn lose(&mut self, why: &'static str) {
+        self.lost = Some(why);
+        // What it was found by is not what comes back.
+        self.arrived = None;
         self.agenda.forget_later();
     }
 

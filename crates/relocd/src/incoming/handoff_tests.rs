@@ -187,6 +187,11 @@ fn a_domain_that_is_gone_once_it_ran_is_lost_until_an_operator_decides() {
         incoming.complete(Box::new(Fleeting)).unwrap();
         let scene = Scene { incoming, ..scene };
         assert_eq!(scene.incoming.on(Event::Commit).unwrap(), []);
+        // It may be rebooting.
+        assert!(!scene.incoming.is_lost() && scene.incoming.has_later());
+        assert_eq!(scene.asked(), Outcome::Pending);
+        scene.incoming.lock().gone = Instant::now().checked_sub(REBOOTING);
+        assert_eq!(scene.incoming.again().unwrap(), []);
         assert!(scene.incoming.is_lost() && !scene.incoming.has_later());
         assert!(scene.incoming.runs_as().is_none());
         let Outcome::Lost { reason } = scene.asked() else {
@@ -201,6 +206,23 @@ fn a_domain_that_is_gone_once_it_ran_is_lost_until_an_operator_decides() {
         assert_eq!(scene.asked(), outcome);
         assert_eq!(scene.record(), record);
     }
+}
+
+#[test]
+fn a_lost_domain_that_comes_back_runs() {
+    let scene = loaded();
+    let mut entry = scene.incoming.entry();
+    entry.state = "committed".to_owned();
+    let incoming = Incoming::recover(entry, scene.journal.clone()).unwrap();
+    incoming.lost();
+    let scene = Scene { incoming, ..scene };
+    let arrived = || Box::new(Stubborn(Arc::clone(&scene.stubborn)));
+    assert_eq!(scene.incoming.back(arrived()).unwrap(), [Say::Running(7)]);
+    assert_eq!(scene.asked(), Outcome::Running { domid: 7 });
+    assert_eq!(scene.record(), "running");
+    // An operator comes too late, and so does a second look.
+    assert!(scene.incoming.operator(false).unwrap().is_none());
+    assert_eq!(scene.incoming.back(arrived()).unwrap(), []);
 }
 
 #[test]

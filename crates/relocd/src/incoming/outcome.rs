@@ -54,7 +54,8 @@ enum Asker {
 /// Whether who asks is the relocation's source.
 async fn authenticated(host: &Arc<Host>, query: &OutcomeQuery, listed: bool) -> Result<Asker, Refused> {
     let entry = match in_the_books(host, query).and_then(|relocation| relocation.incoming.clone()) {
-        Some(incoming) => Some(incoming.entry()),
+        // It may be held for as long as the toolstack takes.
+        Some(incoming) => Some(blocking(move || incoming.entry()).await),
         None => find(host, query.id).await?,
     };
     match entry {
@@ -174,7 +175,9 @@ pub async fn look(host: &Arc<Host>, id: uuid::Uuid, uuid: Option<uuid::Uuid>) ->
     for domain in domains.iter().filter(|domain| domain.uuid == uuid) {
         match domain.state {
             DomainState::Suspended if asks_itself => {}
-            DomainState::Suspended | DomainState::Arriving | DomainState::Unknown => whereabouts = Whereabouts::Unclear,
+            DomainState::Suspended | DomainState::Arriving | DomainState::Dying | DomainState::Unknown => {
+                whereabouts = Whereabouts::Unclear;
+            }
             _ => return Ok(Whereabouts::Runs(domain.id)),
         }
     }
