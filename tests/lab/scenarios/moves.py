@@ -1,7 +1,7 @@
 """Relocations that succeed: scenarios 1 to 4, and 9."""
 import statistics
 
-from lab import A, B, LASTING, Failed, Probe, answers, ask_guest, create, migrated, need, one_copy, other, rebooted, sent_bytes, until
+from lab import A, B, LASTING, Failed, Probe, answers, create, migrated, need, one_copy, other, rebooted, sent_bytes, until
 
 
 def spread(values, unit):

@@ -1,7 +1,7 @@
 """Scenarios 5 and 8: what is refused before anything stops, and what makes it possible."""
 import re
 
-from lab import A, B, GUEST, NETWORK, Failed, Probe, config, create, migrate, migrated, need, one_copy, other, until
+from lab import A, B, GUEST, NETWORK, Probe, config, create, migrate, migrated, need, one_copy, other, until
 
 
 def refused(case, source, words, live=True):
