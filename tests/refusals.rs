@@ -235,7 +235,9 @@ fn a_peer_that_takes_the_image_and_says_nothing() {
     // Takes everything, never says that it is loaded.
     let said = against(&a, &[HELLO, "(ready relocate (streams 1))\n"], true);
     assert!(
-        said.contains("does not answer") && said.contains("runs on here"),
+        said.contains("has not built the domain yet")
+            && said.contains("relocd-idle-timeout")
+            && said.contains("runs on here"),
         "{said}"
     );
     // Gives up in the middle, with its reason.

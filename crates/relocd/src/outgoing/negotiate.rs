@@ -167,7 +167,13 @@ async fn greet(conversation: &mut Conversation, name: &str, limit: Duration) -> 
 /// # Errors
 /// [`Failure`]: the destination gave up, or its connection is lost. Nothing has been committed.
 pub async fn loaded(conversation: &mut Conversation, limit: Duration) -> Result<(), Failure> {
-    match reply(conversation, "the destination", limit).await? {
+    let name = "the destination";
+    let value = conversation.next_line(limit).await.map_err(|error| match error {
+        ConversationError::Timeout(_) => failure::simple("timeout", format!("{name} has all of the image, and has not built the domain yet: {error}"))
+            .next("look there: xm status, and journalctl -u relocd; if that takes so long there, a higher (relocd-idle-timeout) here waits for it"),
+        error => lost(name, &error),
+    })?;
+    match Reply::parse(&value).map_err(|error| strange(name, &error.to_string()))? {
         Reply::Loaded => {
             fault::reached(&["out", "loaded", "received"]).await;
             Ok(())
@@ -176,7 +182,7 @@ pub async fn loaded(conversation: &mut Conversation, limit: Duration) -> Result<
             "destination",
             format!("{}: {refused}", failure::GAVE_UP),
         )),
-        other => Err(strange("the destination", &format!("{other:?}"))),
+        other => Err(strange(name, &format!("{other:?}"))),
     }
 }
 
