@@ -106,8 +106,8 @@ power_off() {
 
 # Waits until a host's Xen answers.
 wait_for() {
-    local host=$1 until=$((SECONDS + 600))
-    while [ $SECONDS -lt $until ]; do
+    local host=$1 limit=$((SECONDS + 600))
+    while [ $SECONDS -lt $limit ]; do
         on "$host" timeout 60 xl info >/dev/null 2>&1 && return
         is_alive "$state/$host.pid" || fail "QEMU of host $host has ended: $state/$host.qemu, $state/$host.log"
         sleep 1
