@@ -99,8 +99,7 @@ power_on() {
 power_off() {
     is_alive "$state/$1.pid" || return 0
     kill -9 "$(cat "$state/$1.pid")"
-    # One that nobody has waited for yet counts as alive.
-    for _ in $(seq 100); do is_alive "$state/$1.pid" || break; sleep 0.1; done
+    await_end 10 "$(cat "$state/$1.pid")"
     rm -f "$state/$1.pid" "$state/ssh-$1"
 }
 
@@ -117,16 +116,22 @@ wait_for() {
 
 is_alive() { [ -f "$1" ] && kill -0 "$(cat "$1")" 2>/dev/null; }
 
+# Waits until a process, or a group by its negative number, has gone, for so many seconds: one that nobody has waited for yet counts as alive.
+await_end() {
+    local _
+    for _ in $(seq "$(($1 * 10))"); do
+        kill -0 -- "$2" 2>/dev/null || return 0
+        sleep 0.1
+    done
+}
+
 # Ends a process by its id, and waits for it.
 end() {
     is_alive "$1" || return 0
     local process
     process=$(cat "$1")
     kill "$process" 2>/dev/null || :
-    for _ in $(seq 50); do
-        kill -0 "$process" 2>/dev/null || break
-        sleep 0.1
-    done
+    await_end 5 "$process"
     kill -9 "$process" 2>/dev/null || :
     rm -f "$1"
 }

@@ -53,11 +53,16 @@ def kill(host, pattern):
     return host.run(f"pkill -9 -f '{pattern}'").code == 0
 
 
-def cut(host, seconds, directions):
+def close(host, directions):
+    """Drops what comes and goes for relocd, in these directions, until the table goes or the host boots."""
     rules = "; ".join(f"add chain inet cut {way} {{ type filter hook {way} priority 0; }}; add rule inet cut {way} tcp {end} 8002 drop"
                       for way in directions for end in ("dport", "sport"))
+    host.ok(f"nft 'add table inet cut; {rules}'")
+
+
+def cut(host, seconds, directions):
     try:
-        host.ok(f"nft 'add table inet cut; {rules}'")
+        close(host, directions)
         time.sleep(seconds)
     finally:
         host.run("nft delete table inet cut")
@@ -165,7 +170,7 @@ def power_off_after_commit(source):
     migration = Migration(source)
     migration.until(COMMITTING)
     try:
-        B.ok("nft 'add table inet cut; add chain inet cut output { type filter hook output priority 0; }; add rule inet cut output tcp sport 8002 drop'")
+        close(B, ("output",))
         until("the destination has the domain", lambda: "domain runs here" in B.log(3), 60, 0.1)
         B.power("off")
         code = migration.end()

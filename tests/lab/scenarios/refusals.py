@@ -11,7 +11,8 @@ def refused(case, source, words, live=True):
     need(done.code != 0, f"{case}: xm migrate ended with 0")
     need("was not touched" in done.text, f"{case}: does not say that the domain was not touched: {done.text}")
     need("copying" not in done.text, f"{case}: the copy had begun: {done.text}")
-    need(other(source).domains() == there, f"{case}: on {other(source)} there were {there}, and are {other(source).domains()}")
+    after = other(source).domains()
+    need(after == there, f"{case}: on {other(source)} there were {there}, and are {after}")
     for word in words:
         need(word in done.text, f"{case}: '{word}' is not in: {done.text}")
     flags = dict(source.domains())
