@@ -6,7 +6,7 @@ use domain::DomainConfig;
 use domain::GuestKind;
 use peer::handoff::{destination, source};
 use tokio::time::timeout;
-use toolstack::{Arrived, DomainId, DomainState};
+use toolstack::{Arrived, DomainId};
 use tracing::Instrument;
 
 use crate::{
@@ -172,18 +172,11 @@ async fn arriving(host: &Arc<Host>, mut entry: Entry) {
     let (toolstack, uuid, id) = (Arc::clone(&host.toolstack), entry.uuid, entry.id);
     let look = move || {
         let arrived = toolstack.find_arrived(uuid, id)?;
-        // The unpause may have come just before the crash. A copy that is suspended has not run here: it departs, perhaps to this very host. One that is dying may
-        // never have run.
+        // The unpause may have come just before the crash. A copy that is suspended has not run here: it departs, perhaps to this very host.
         let running = toolstack
             .domains()?
             .into_iter()
-            .find(|domain| {
-                domain.uuid == uuid
-                    && !matches!(
-                        domain.state,
-                        DomainState::Suspended | DomainState::Arriving | DomainState::Dying | DomainState::Unknown
-                    )
-            })
+            .find(|domain| domain.uuid == uuid && domain.state.has_run())
             .map(|domain| domain.id);
         Ok::<_, toolstack::ToolstackError>((arrived, running))
     };

@@ -63,6 +63,14 @@ impl DomainState {
             DomainState::Unknown => "------",
         }
     }
+
+    /// Whether it is certain that a domain in this state has run on its host. One that is suspended may have run elsewhere only, a dying one never.
+    pub fn has_run(self) -> bool {
+        match self {
+            DomainState::Running | DomainState::Blocked | DomainState::Paused | DomainState::Crashed => true,
+            DomainState::Suspended | DomainState::Arriving | DomainState::Dying | DomainState::Unknown => false,
+        }
+    }
 }
 
 /// A domain on this host.

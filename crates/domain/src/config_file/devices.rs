@@ -1,6 +1,6 @@
 //! Devices: `'mac=..,bridge=..'` and `'phy:/dev/x,xvda,w'`.
 
-use crate::{PciDevice, PortRange, Vfb, Vif, Vtpm};
+use crate::{PciDevice, PortRange, Vfb, Vif, Vtpm, is_dom0};
 
 /// What was found, and what was expected.
 pub(crate) type Wrong = (String, &'static str);
@@ -133,7 +133,7 @@ pub(crate) fn vtpm(text: &str) -> Result<Vtpm, Wrong> {
     for pair in pairs(text, expected) {
         let (key, value) = pair?;
         match key {
-            "backend" => vtpm.backend = Some(value.to_owned()).filter(|name| name != "0" && name != "Domain-0"),
+            "backend" => vtpm.backend = Some(value.to_owned()).filter(|name| !is_dom0(Some(name))),
             "uuid" => vtpm.uuid = Some(value.to_owned()),
             _ => return Err((format!("{key}={value}"), expected)),
         }

@@ -1,7 +1,7 @@
 //! Disks: xend's `'phy:/dev/x,xvda,w'`, and the forms of xl-disk-configuration(5).
 
 use super::devices::Wrong;
-use crate::{Vbd, VbdClass};
+use crate::{Vbd, VbdClass, is_dom0};
 
 /// A block device: what is behind it, the guest's name for it, and how it may be used.
 pub(crate) fn disk(text: &str) -> Result<Vbd, Wrong> {
@@ -168,10 +168,7 @@ impl<'a> Parts<'a> {
             backing,
             mode: mode.to_owned(),
             bootable: None,
-            backend: self
-                .backend
-                .filter(|name| *name != "0" && *name != "Domain-0")
-                .map(str::to_owned),
+            backend: self.backend.filter(|name| !is_dom0(Some(name))).map(str::to_owned),
             other: self.other,
         })
     }

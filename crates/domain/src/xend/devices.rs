@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     config::{DomainConfig, GuestKind},
-    devices::{DeviceSettings, PciDevice, PortRange, Vbd, VbdClass, Vfb, Vif, Vtpm},
+    devices::{DeviceSettings, PciDevice, PortRange, Vbd, VbdClass, Vfb, Vif, Vtpm, is_dom0},
     unmapped::Why,
 };
 
@@ -161,7 +161,7 @@ fn other(class: &str, fields: &Fields, config: &mut DomainConfig, origin: Origin
 
 /// The domain that serves a device, if it is not dom0.
 fn backend(fields: &mut Fields, origin: Origin) -> Option<String> {
-    let dom0 = |backend: &str| origin == Origin::Xend && (backend == "0" || backend == "Domain-0");
+    let dom0 = |backend: &str| origin == Origin::Xend && is_dom0(Some(backend));
     fields.filled("backend").filter(|backend| !dom0(backend))
 }
 

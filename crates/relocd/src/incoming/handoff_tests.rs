@@ -58,6 +58,16 @@ fn loaded() -> Scene {
     }
 }
 
+/// A daemon has found the commit in its journal, and no domain.
+fn lost() -> Scene {
+    let scene = loaded();
+    let mut entry = scene.incoming.entry();
+    entry.state = "committed".to_owned();
+    let incoming = Incoming::recover(entry, scene.journal.clone()).unwrap();
+    incoming.lost();
+    Scene { incoming, ..scene }
+}
+
 impl Scene {
     /// The disk fails from here on.
     fn break_disk(&self) {
@@ -143,12 +153,7 @@ fn an_operator_decides_about_a_lost_domain_once() {
         (true, Outcome::Running { domid: 0 }, "running"),
         (false, Outcome::Discarded, "discarded"),
     ] {
-        let scene = loaded();
-        let mut entry = scene.incoming.entry();
-        entry.state = "committed".to_owned();
-        let incoming = Incoming::recover(entry, scene.journal.clone()).unwrap();
-        incoming.lost();
-        let scene = Scene { incoming, ..scene };
+        let scene = lost();
         assert!(matches!(scene.asked(), Outcome::Lost { .. }));
         assert!(scene.incoming.operator(ran).unwrap().is_some());
         assert_eq!(scene.asked(), outcome);
@@ -210,12 +215,7 @@ fn a_domain_that_is_gone_once_it_ran_is_lost_until_an_operator_decides() {
 
 #[test]
 fn a_lost_domain_that_comes_back_runs() {
-    let scene = loaded();
-    let mut entry = scene.incoming.entry();
-    entry.state = "committed".to_owned();
-    let incoming = Incoming::recover(entry, scene.journal.clone()).unwrap();
-    incoming.lost();
-    let scene = Scene { incoming, ..scene };
+    let scene = lost();
     let arrived = || Box::new(Stubborn(Arc::clone(&scene.stubborn)));
     assert_eq!(scene.incoming.back(arrived()).unwrap(), [Say::Running(7)]);
     assert_eq!(scene.asked(), Outcome::Running { domid: 7 });

@@ -62,9 +62,9 @@ async fn decide(host: &Host, incoming: &Arc<Incoming>, Decided { decision, by }:
     let ran = decision == Decision::Destroy;
     let (toolstack, handoff) = (Arc::clone(&host.toolstack), Arc::clone(incoming));
     let done = blocking(move || {
-        let (uuid, id) = (handoff.entry().uuid, handoff.entry().id);
+        let entry = handoff.entry();
         // It may come back in this moment: then it has to go, if it is said that it never ran.
-        handoff.failed(Box::new(move || toolstack.find_arrived(uuid, id)));
+        handoff.failed(Box::new(move || toolstack.find_arrived(entry.uuid, entry.id)));
         handoff.amend(|entry| {
             let what = if ran { "it ran here" } else { "it never ran here" };
             entry.detail = Some(format!("an operator decided: {what}"));

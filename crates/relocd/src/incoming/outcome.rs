@@ -174,11 +174,9 @@ pub async fn look(host: &Arc<Host>, id: uuid::Uuid, uuid: Option<uuid::Uuid>) ->
     let mut whereabouts = Whereabouts::Elsewhere;
     for domain in domains.iter().filter(|domain| domain.uuid == uuid) {
         match domain.state {
+            state if state.has_run() => return Ok(Whereabouts::Runs(domain.id)),
             DomainState::Suspended if asks_itself => {}
-            DomainState::Suspended | DomainState::Arriving | DomainState::Dying | DomainState::Unknown => {
-                whereabouts = Whereabouts::Unclear;
-            }
-            _ => return Ok(Whereabouts::Runs(domain.id)),
+            _ => whereabouts = Whereabouts::Unclear,
         }
     }
     Ok(whereabouts)
