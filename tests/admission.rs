@@ -129,14 +129,62 @@ fn a_processor_that_lacks_features() {
     a.migrates(&b, &["--force"]);
     assert_eq!(forced(&b).as_deref(), Some("cpu-features"));
     assert!(!events(&a).is_empty() && !events(&b).is_empty());
-    // avx2 is new for it here.
-    refused(&b, &a, &[], &["avx2"]);
     // A guest that was started without them can go.
     let mask = |bit: usize| format!("{}0{}", "x".repeat(31 - bit), "x".repeat(bit));
     let a = source("pv", &format!("cpuid = [ '0x80000001:ecx={}' ]", mask(6)));
     b.ok(&["destroy", "web"]);
     a.migrates(&b, &[]);
     assert_eq!(forced(&b), None);
+}
+
+#[test]
+fn the_features_that_a_guest_was_started_with_go_with_it() {
+    let (a, b, mut c) = (source("pvh", ""), xen(""), xen(""));
+    // The others have all that the first one has, and avx2.
+    let better = "078bf3fd:86982203:28100800:00000065:00000000:00000020:00000000:00000000";
+    for host in [&b, &c] {
+        set(host, "hw_caps", better);
+    }
+    a.migrates(&b, &["-l"]);
+    // Also by way of a host that is as its last one was, and whose daemon is another one by now.
+    b.migrates(&c, &["-l"]);
+    c.kill();
+    c.run();
+    c.migrates(&a, &["-l"]);
+    for host in [&a, &b, &c] {
+        assert_eq!(forced(host), None);
+    }
+    // Once it has rebooted there, it finds what is there.
+    set(&b, "fault-unpause", "reboot");
+    a.migrates(&b, &[]);
+    b.wait("the guest that reboots", || b.runs());
+    for host in [&a, &b] {
+        drop(events(host));
+    }
+    refused(
+        &b,
+        &a,
+        &[],
+        &["the source has and the destination lacks: avx2;", "--force"],
+    );
+}
+
+#[test]
+fn an_old_xen_shows_a_guest_the_features_of_its_new_host() {
+    let (a, b) = (source("pvh", ""), xen(""));
+    for host in [&a, &b] {
+        set(host, "minor", "13");
+    }
+    set(
+        &b,
+        "hw_caps",
+        "078bf3fd:86982203:28100800:00000065:00000000:00000020:00000000:00000000",
+    );
+    a.migrates(&b, &[]);
+    for host in [&a, &b] {
+        drop(events(host));
+    }
+    refused(&b, &a, &[], &["the source has and the destination lacks: avx2;"]);
 }
 
 #[test]

@@ -97,7 +97,7 @@ impl Host {
     pub fn on_xen(mut self) -> Host {
         self.toolstack = "xl";
         let program = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/support/xl");
-        for name in ["xl", "xenstore-ls"] {
+        for name in ["xl", "xenstore-ls", "xenstore-read", "xenstore-write"] {
             std::os::unix::fs::symlink(program, self.path(name)).unwrap();
         }
         self

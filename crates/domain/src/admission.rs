@@ -120,7 +120,7 @@ fn check_hosts(
     }
 }
 
-/// Features that the guest may have found at its start, if that was on `here`, and that are not there. A host that tells of none is not asked.
+/// Features that the guest may have found at its start, as `here` tells, and that are not there. A host that tells of none is not asked.
 fn missing_features(domain: &DomainConfig, here: &HostFacts, there: &HostFacts) -> Vec<String> {
     if there.features.is_empty() {
         return Vec::new();
@@ -130,6 +130,19 @@ fn missing_features(domain: &DomainConfig, here: &HostFacts, there: &HostFacts) 
         .filter(|name| !there.features.contains(name) && !features::is_hidden(domain, name))
         .cloned()
         .collect()
+}
+
+/// What a domain that goes from `here` to `there` has for its [`DomainConfig::cpu_features`] there: what the source tells, if `there` has others, and if the
+/// guest will not see those.
+///
+/// It won't since images carry what its processor has (Xen 4.14, version 3 of libxc's format). Before, the destination's tools gave it what that host has.
+pub fn features_to_keep(here: &HostFacts, there: &HostFacts) -> Vec<String> {
+    let carries = |host: &HostFacts| host.toolstack == "xl" && xen_version(&host.version) >= (4, 14);
+    let told = features::known_features(&here.features);
+    if !carries(here) || !carries(there) || features::known_features(&there.features) == told {
+        return Vec::new();
+    }
+    told.into_iter().map(str::to_owned).collect()
 }
 
 fn check_memory(needed_kib: u64, there: &HostFacts, reserved_kib: u64) -> Result<(), Refusal> {

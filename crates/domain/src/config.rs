@@ -140,6 +140,10 @@ pub struct DomainConfig {
     /// place for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kernel_bits: Option<u8>,
+    /// Of a running guest that was started on another host: the features of processors that it was started with, names of [`crate::features()`]. Empty: what
+    /// its host has. Its own host alone knows, as with `kernel_bits`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cpu_features: Vec<String>,
     /// The kernel's path on the host where it was created, or a name that the toolstack knows.
     pub kernel: Option<String>,
     /// The initial ramdisk's path.
@@ -215,6 +219,7 @@ impl DomainConfig {
             pool: None,
             kind,
             kernel_bits: None,
+            cpu_features: Vec::new(),
             kernel: None,
             ramdisk: None,
             extra: None,

@@ -86,6 +86,12 @@ pub fn features(registers: &[(CpuidRegister, u32)]) -> Vec<&'static str> {
     registers.iter().flat_map(of).collect()
 }
 
+/// Those of these names that are names of features; in the order of [`features`], each once.
+pub fn known_features(names: &[String]) -> Vec<&'static str> {
+    let all = FEATURES.iter().flat_map(|(_, bits)| bits.iter().map(|(_, name)| *name));
+    all.filter(|name| names.iter().any(|other| other == name)).collect()
+}
+
 /// Whether a domain's guest does not see a feature: guests of its kind never do, or its configuration takes it away (`cpuid`).
 pub(crate) fn is_hidden(domain: &DomainConfig, name: &str) -> bool {
     if domain.kind == GuestKind::Pv && NOT_OF_PV.contains(&name) {
@@ -131,6 +137,13 @@ mod tests {
         once.sort_unstable();
         once.dedup();
         assert_eq!(once.len(), all.len());
+    }
+
+    #[test]
+    fn only_names_of_features_are_known() {
+        let names = ["avx2", "sse", "no-such", "sse", "", "avx2 sse"].map(str::to_owned);
+        assert_eq!(known_features(&names), ["sse", "avx2"]);
+        assert_eq!(known_features(&[]), [""; 0]);
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub use config::{Action, DomainConfig, GuestKind};
 pub use cpus::CpuSet;
 pub use devices::{DeviceSettings, PciDevice, PortRange, Vbd, VbdClass, Vfb, Vif, Vtpm, is_dom0};
 pub use disk::{Backing, Disk, DiskError, DiskFormat};
-pub use features::{CpuidRegister, features};
+pub use features::{CpuidRegister, features, known_features};
 pub use host::{Bridge, HostFacts};
 pub use platform::{CPUID_REGISTERS, CpuidLeaf, DeviceModel, Platform, Switch, TIMER_MODES, TSC_MODES};
 pub use programs::{ForeignProgram, check_bootloader, check_bootloader_argument, check_script};

@@ -33,6 +33,7 @@ use crate::{
     names::{MAX_NAME, Name},
     pipe::Timed,
     program::Running,
+    started,
 };
 
 /// How long xl may leave the pipe full. It makes the domain and frees memory for it first.
@@ -82,12 +83,11 @@ pub(crate) fn arrive(host: &Arc<Host>, arrival: &Arrival<'_>, image: &mut dyn Im
             .ok_or_else(|| ToolstackError::Failed("xl restore has ended well, but the domain is not there".to_owned()))
     });
     match found {
-        Ok(id) => Ok(Box::new(ArrivedDomain::built(
-            Arc::clone(host),
-            id,
-            arrival.relocation,
-            &config.name,
-        ))),
+        Ok(id) => {
+            started::keep(config, id);
+            let (host, relocation) = (Arc::clone(host), arrival.relocation);
+            Ok(Box::new(ArrivedDomain::built(host, id, relocation, &config.name)))
+        }
         Err(error) => Err(match remove(host, own) {
             Ok(()) => error,
             Err(left) => ToolstackError::Failed(format!(

@@ -22,6 +22,7 @@ use crate::{
     names::Name,
     program::{Program, QUICK, Running},
     running::Groups,
+    xenstore,
 };
 
 /// How long xl may take to end a domain: its devices are unplugged by scripts.
@@ -280,15 +281,10 @@ impl Host {
     /// Takes back the order to suspend, if it is there (`control/shutdown`, Xen's `xenstore-paths`). The guest takes it away itself once it has seen it; whoever
     /// comes second finds nothing to do.
     fn recall(&self, id: DomainId) -> Result<bool> {
-        let node = format!("/local/domain/{id}/control/shutdown");
-        let tool = |name: &str, arguments: &[&str]| {
-            let run = Program::new(PathBuf::from(name)).run(arguments, QUICK);
-            run.inspect_err(|error| tracing::debug!(%error, "whether domain {id} is still to suspend itself"))
-        };
-        // Where there is none, and never was, it fails as well.
-        let ordered = tool("xenstore-read", &[&node]).is_ok_and(|order| order.trim_ascii() == b"suspend");
+        let node = xenstore::node(id, "control/shutdown");
+        let ordered = xenstore::read(&node).is_some_and(|order| order == "suspend");
         if ordered {
-            tool("xenstore-write", &[&node, ""])?;
+            xenstore::write(&node, "")?;
         }
         Ok(ordered)
     }

@@ -14,7 +14,7 @@ use domain::{DomainConfig, GuestKind};
 use nix::fcntl::OFlag;
 use toolstack::DomainId;
 
-use crate::program::{Program, QUICK};
+use crate::xenstore;
 
 /// Bytes of a kernel's file that tell: up to and with `xloadflags` of Linux's setup header.
 const HEAD: usize = 0x238;
@@ -51,12 +51,7 @@ fn bits_of_file_in_time(path: PathBuf) -> Option<u8> {
 
 /// Front ends of disks write it: `protocol = "x86_64-abi"` (Xen's `io/protocols.h`).
 fn bits_of_disks(id: DomainId) -> Option<u8> {
-    let program = Program::new(PathBuf::from("xenstore-ls"));
-    let listed = program.run(&[&format!("/local/domain/{id}/device/vbd")], QUICK);
-    listed
-        .inspect_err(|error| tracing::debug!(%error, "whether domain {id} has 32 bits is not asked of its disks"))
-        .ok()
-        .and_then(|listed| bits_of_nodes(&String::from_utf8_lossy(&listed)))
+    xenstore::list(&xenstore::node(id, "device/vbd")).and_then(|listed| bits_of_nodes(&listed))
 }
 
 fn bits_of_nodes(listed: &str) -> Option<u8> {

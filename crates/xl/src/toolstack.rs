@@ -27,6 +27,7 @@ use crate::{
     live,
     names::Name,
     program::Program,
+    started,
 };
 
 /// How long xl may take to create a domain: memory is freed, a device model started, scripts run.
@@ -112,6 +113,7 @@ impl Toolstack for Xl {
         if self.runs_pv32 {
             config.kernel_bits = kernel::bits(&config, id);
         }
+        config.cpu_features = started::cpu_features(id);
         Ok(config)
     }
 

@@ -220,6 +220,40 @@ fn features_that_the_guest_may_use() {
 }
 
 #[test]
+fn features_that_go_with_the_guest() {
+    let host = |version, features: &[&str]| HostFacts {
+        features: features.iter().map(|name| (*name).to_owned()).collect(),
+        ..xen(version, "pv hvm svm")
+    };
+    let lesser = host("4.17.5", &["sse", "avx"]);
+    let better = host("4.17.5", &["sse", "avx", "avx2"]);
+    assert_eq!(features_to_keep(&lesser, &better), ["sse", "avx"]);
+    // By force: what it was started with is still what it counts on.
+    assert_eq!(features_to_keep(&better, &lesser), ["sse", "avx", "avx2"]);
+    // Nothing that the destination does not know by itself.
+    assert_eq!(features_to_keep(&better, &better), [""; 0]);
+    assert_eq!(features_to_keep(&host("4.17.5", &[]), &better), [""; 0]);
+    // A peer's words are no features.
+    assert_eq!(features_to_keep(&host("4.17.5", &["no-such"]), &better), [""; 0]);
+    assert_eq!(
+        features_to_keep(&host("4.17.5", &["avx", "no-such", "sse", "avx"]), &better),
+        ["sse", "avx"]
+    );
+    // The guest sees the destination's from then on.
+    for (here, there) in [("4.13.4", "4.17.5"), ("4.17.5", "4.13.4"), ("4.13.4", "4.13.4")] {
+        let kept = features_to_keep(&host(here, &["sse"]), &host(there, &["sse", "avx"]));
+        assert_eq!(kept, [""; 0], "{here} to {there}");
+    }
+    let kept = features_to_keep(&host("4.14.0", &["sse"]), &host("4.14.0", &["sse", "avx"]));
+    assert_eq!(kept, ["sse"]);
+    let spool = HostFacts {
+        toolstack: HostFacts::SPOOL.to_owned(),
+        ..lesser
+    };
+    assert_eq!(features_to_keep(&spool, &better), [""; 0]);
+}
+
+#[test]
 fn only_what_may_go_well_can_be_forced() {
     let on = |version, words, subnet: &str, features: &str| HostFacts {
         bridges: vec![Bridge {

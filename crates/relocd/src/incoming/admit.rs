@@ -58,7 +58,7 @@ pub fn config(request: &Relocate) -> Result<DomainConfig, Refused> {
 pub async fn admit(
     host: &Arc<Host>,
     request: &Relocate,
-    config: DomainConfig,
+    mut config: DomainConfig,
     peer: &str,
     allowed_by: &str,
 ) -> Result<Admitted, Refused> {
@@ -133,6 +133,7 @@ pub async fn admit(
     if request.dry_run {
         return Ok(Admitted::DryRun { forced });
     }
+    config.cpu_features = admission::features_to_keep(&request.host, &here);
     host.make_room(needed, promised, &here)
         .await
         .map_err(|error| refused("insufficient-memory", error))?;

@@ -228,6 +228,9 @@ impl Outgoing {
             // What this host runs has nothing to do with it.
             host.toolstack = HostFacts::SPOOL.to_owned();
         }
+        if !self.config.cpu_features.is_empty() {
+            host.features.clone_from(&self.config.cpu_features);
+        }
         Ok(Relocate {
             id: self.booked.relocation.id,
             secret: Some(self.secret.clone()),

@@ -1,0 +1,40 @@
+//! Xen's own store of what domains and their devices are: through the programs `xenstore-read`, `xenstore-write` and `xenstore-ls`.
+//!
+//! What is below a domain's node goes with the domain, and is another one's after a reboot.
+
+use std::path::PathBuf;
+
+use toolstack::{DomainId, Result};
+
+use crate::program::{Program, QUICK};
+
+/// A node of a domain's own.
+pub(crate) fn node(id: DomainId, below: &str) -> String {
+    format!("/local/domain/{id}/{below}")
+}
+
+/// What a node holds. `None`: there is none, or the store does not answer.
+pub(crate) fn read(node: &str) -> Option<String> {
+    ask("xenstore-read", node).map(|value| value.trim_ascii().to_owned())
+}
+
+/// A node and all below it, a line each. `None`: there is none, or the store does not answer.
+pub(crate) fn list(node: &str) -> Option<String> {
+    ask("xenstore-ls", node)
+}
+
+/// Makes a node, or changes it.
+pub(crate) fn write(node: &str, value: &str) -> Result<()> {
+    tool("xenstore-write").run(&[node, value], QUICK).map(drop)
+}
+
+fn ask(program: &str, node: &str) -> Option<String> {
+    let said = tool(program).run(&[node], QUICK);
+    said.inspect_err(|error| tracing::debug!(%error, "xenstore is not asked for {node}"))
+        .ok()
+        .map(|said| String::from_utf8_lossy(&said).into_owned())
+}
+
+fn tool(name: &str) -> Program {
+    Program::new(PathBuf::from(name))
+}
