@@ -83,8 +83,11 @@ power_on() {
     # With the offloads of a TAP, the hosts hand whole segments of TCP to each other, as hosts with real cards do: packets of 1500 bytes are most of the work otherwise.
     # Work of the dom0's kernel that is seen in emulation: pages cleared before they are written, processors looked at for RCU at each tick, a security module.
     local lean="init_on_alloc=0 rcutree.jiffies_till_first_fqs=10 rcutree.jiffies_till_next_fqs=10 apparmor=0"
+    # What its processor has beside that of the other host.
+    local more
+    more=$(cat "$state/$host.cpu" 2>/dev/null || :)
     # In a session of its own, so that it outlives who has started it.
-    setsid ip netns exec "$namespace" qemu-system-x86_64 -accel tcg,thread=multi -cpu Opteron_G3-v1,+svm,+npt,+aes,+pclmulqdq,+ssse3,+sse4.1,+sse4.2,+popcnt \
+    setsid ip netns exec "$namespace" qemu-system-x86_64 -accel tcg,thread=multi -cpu "Opteron_G3-v1,+svm,+npt,+aes,+pclmulqdq,+ssse3,+sse4.1,+sse4.2,+popcnt$more" \
         -m 3072 -smp 1 -display none -monitor none -serial "file:$state/$host.log" -no-reboot \
         -kernel "$state/$host.xen" -append "console=com1 com1=115200,8n1 dom0_mem=1024M,max:1024M loglvl=all guest_loglvl=all noreboot spec-ctrl=no" \
         -initrd "$state/$host.linux console=hvc0 net.ifnames=0 quiet mitigations=off $lean,$state/$host.initrd" \

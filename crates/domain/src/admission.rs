@@ -132,17 +132,26 @@ fn missing_features(domain: &DomainConfig, here: &HostFacts, there: &HostFacts) 
         .collect()
 }
 
-/// What a domain that goes from `here` to `there` has for its [`DomainConfig::cpu_features`] there: what the source tells, if `there` has others, and if the
-/// guest will not see those.
+/// The [`DomainConfig::cpu_features`] of a domain that goes from `here` to `there`: what the source tells, and what the guest may find beside it at the
+/// destination. Empty if that is what `there` has.
 ///
-/// It won't since images carry what its processor has (Xen 4.14, version 3 of libxc's format). Before, the destination's tools gave it what that host has.
-pub fn features_to_keep(here: &HostFacts, there: &HostFacts) -> Vec<String> {
-    let carries = |host: &HostFacts| host.toolstack == "xl" && xen_version(&host.version) >= (4, 14);
-    let told = features::known_features(&here.features);
-    if !carries(here) || !carries(there) || features::known_features(&there.features) == told {
+/// PVH and HVM guests see no other processor there since images carry theirs (Xen 4.14, version 3 of libxc's format); before, the destination's tools made one
+/// of what that host has. Programs of PV guests may ask the processor itself, and Xen can't hide all of it on each.
+pub fn features_to_keep(kind: GuestKind, here: &HostFacts, there: &HostFacts) -> Vec<String> {
+    if here.toolstack != "xl" || there.toolstack != "xl" || here.features.is_empty() {
         return Vec::new();
     }
-    told.into_iter().map(str::to_owned).collect()
+    let carries = |host: &HostFacts| xen_version(&host.version) >= (4, 14);
+    let found: &[String] = if kind != GuestKind::Pv && carries(here) && carries(there) {
+        &[]
+    } else {
+        &there.features
+    };
+    let kept = features::known_features(&[&here.features, found].concat());
+    if kept == features::known_features(&there.features) {
+        return Vec::new();
+    }
+    kept.into_iter().map(str::to_owned).collect()
 }
 
 fn check_memory(needed_kib: u64, there: &HostFacts, reserved_kib: u64) -> Result<(), Refusal> {

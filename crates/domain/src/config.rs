@@ -140,8 +140,8 @@ pub struct DomainConfig {
     /// place for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kernel_bits: Option<u8>,
-    /// Of a running guest that was started on another host: the features of processors that it was started with, names of [`crate::features()`]. Empty: what
-    /// its host has. Its own host alone knows, as with `kernel_bits`.
+    /// Of a running guest that was started on another host: the features of processors that it may have found by now, names of [`crate::features()`]. Empty:
+    /// what its host has. Its own host alone knows, as with `kernel_bits`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cpu_features: Vec<String>,
     /// The kernel's path on the host where it was created, or a name that the toolstack knows.

@@ -39,8 +39,8 @@ pub struct HostFacts {
     pub total_memory_kib: u64,
     /// Processors.
     pub processors: u32,
-    /// Features of its processors that guests use without asking: names of [`crate::features()`]. Empty: not known. A source tells those that the domain was
-    /// started with, where it knows them ([`crate::DomainConfig::cpu_features`]).
+    /// Features of its processors that guests use without asking: names of [`crate::features()`]. Empty: not known. A source tells those that the domain
+    /// may have found by now, where it knows them ([`crate::DomainConfig::cpu_features`]).
     #[serde(default)]
     pub features: Vec<String>,
     /// Bridges that a vif can be on.

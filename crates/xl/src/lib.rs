@@ -10,7 +10,7 @@
 //! | `arrive`, `depart`, `live`, `decide` | images and `xl restore`, `xl save`, `xl migrate`; and what comes after them |
 //! | `attach` | when the network of a domain runs that has just been unpaused |
 //! | `transport`, `running` | the processes that outlive a daemon, and how the next one finds them |
-//! | `xenstore` | Xen's store, asked for what `xl` does not tell: `kernel`, `started` |
+//! | `xenstore` | Xen's store, for what `xl` does not tell: `kernel`, `started`, and of guests that are to suspend themselves |
 //! | `console` | `xl console` on a terminal of its own |
 //!
 //! # What holds a relocation's identity

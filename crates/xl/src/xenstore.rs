@@ -30,7 +30,7 @@ pub(crate) fn write(node: &str, value: &str) -> Result<()> {
 
 fn ask(program: &str, node: &str) -> Option<String> {
     let said = tool(program).run(&[node], QUICK);
-    said.inspect_err(|error| tracing::debug!(%error, "xenstore is not asked for {node}"))
+    said.inspect_err(|error| tracing::debug!(%error, "{node} is not in xenstore"))
         .ok()
         .map(|said| String::from_utf8_lossy(&said).into_owned())
 }

@@ -232,8 +232,8 @@ pub(crate) struct MigrateArgs {
     /// Check at both ends whether it could be moved, and move nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Try it although Xen is older there, the guest seems to have a 32-bit PV kernel that Xen does not run there, processors lack features of this host's, or a
-    /// bridge is on another subnet.
+    /// Try it although Xen is older there, the guest seems to have a 32-bit PV kernel that Xen does not run there, the processors there lack features that
+    /// the guest may be using, or a bridge is on another subnet.
     #[arg(long)]
     pub(crate) force: bool,
     /// Milliseconds that the domain may stand still in a live relocation [default: 300].

@@ -53,8 +53,8 @@ pub enum Refusal {
     },
     /// The destination's processors lack what the guest may have found at its start.
     #[error(
-        "processor features that the source has and the destination lacks: {}; the guest may be using them, for its configuration (cpuid) does not take them \
-         away",
+        "processor features that the guest may have found at its start and the destination lacks: {}; it may be using them, for its configuration (cpuid) does \
+         not take them away",
         .0.join(" ")
     )]
     Features(Vec<String>),
@@ -132,8 +132,9 @@ pub fn next_step(word: &str, host: &str) -> Option<String> {
             )
         }
         "cpu-features" => format!(
-            "take them away from the guest (cpuid in its configuration) and start it anew. With --force it is moved all the same: right if it was started on a host \
-             without them, such as {host}, and came here later, or if it does not use them; one that does use them crashes there"
+            "take them away from the guest (cpuid in its configuration) and start it anew. With --force it is moved all the same: right if it does not use \
+             them, or is a PVH or HVM guest that was started on a host without them, such as {host}, and came here by xl migrate or out of the spool; one that does \
+             use them crashes there"
         ),
         "insufficient-memory" => format!(
             "make room on {host} (xm list there); or let its domain 0 give up memory: (enable-dom0-ballooning yes), and in (dom0-min-mem MIB) what it keeps, in the \

@@ -225,32 +225,40 @@ fn features_that_go_with_the_guest() {
         features: features.iter().map(|name| (*name).to_owned()).collect(),
         ..xen(version, "pv hvm svm")
     };
+    let kept = |here: &HostFacts, there: &HostFacts| {
+        let of = |kind| features_to_keep(kind, here, there).join(" ");
+        assert_eq!(of(GuestKind::Pvh), of(GuestKind::Hvm));
+        (of(GuestKind::Pvh), of(GuestKind::Pv))
+    };
+    let pair = |pvh: &str, pv: &str| (pvh.to_owned(), pv.to_owned());
     let lesser = host("4.17.5", &["sse", "avx"]);
-    let better = host("4.17.5", &["sse", "avx", "avx2"]);
-    assert_eq!(features_to_keep(&lesser, &better), ["sse", "avx"]);
+    let better = host("4.14.0", &["sse", "avx", "avx2"]);
+    // A PV guest may find avx2 there.
+    assert_eq!(kept(&lesser, &better), pair("sse avx", ""));
     // By force: what it was started with is still what it counts on.
-    assert_eq!(features_to_keep(&better, &lesser), ["sse", "avx", "avx2"]);
-    // Nothing that the destination does not know by itself.
-    assert_eq!(features_to_keep(&better, &better), [""; 0]);
-    assert_eq!(features_to_keep(&host("4.17.5", &[]), &better), [""; 0]);
-    // A peer's words are no features.
-    assert_eq!(features_to_keep(&host("4.17.5", &["no-such"]), &better), [""; 0]);
-    assert_eq!(
-        features_to_keep(&host("4.17.5", &["avx", "no-such", "sse", "avx"]), &better),
-        ["sse", "avx"]
-    );
-    // The guest sees the destination's from then on.
-    for (here, there) in [("4.13.4", "4.17.5"), ("4.17.5", "4.13.4"), ("4.13.4", "4.13.4")] {
-        let kept = features_to_keep(&host(here, &["sse"]), &host(there, &["sse", "avx"]));
-        assert_eq!(kept, [""; 0], "{here} to {there}");
+    let all = "sse avx avx2";
+    assert_eq!(kept(&better, &lesser), pair(all, all));
+    let other = host("4.17.5", &["sse", "aes"]);
+    assert_eq!(kept(&better, &other), pair(all, "sse aes avx avx2"));
+    // Nothing that the destination does not know by itself, or that nobody knows.
+    for (here, there) in [(&better, &better), (&host("4.17.5", &[]), &better)] {
+        assert_eq!(kept(here, there), pair("", ""));
     }
-    let kept = features_to_keep(&host("4.14.0", &["sse"]), &host("4.14.0", &["sse", "avx"]));
-    assert_eq!(kept, ["sse"]);
+    // A peer's words are no features.
+    let words = host("4.17.5", &["avx", "no-such", "sse", "avx"]);
+    assert_eq!(kept(&words, &better), pair("sse avx", ""));
+    // Where the image does not carry the processor, the guest sees that of each host that it comes to.
+    for (old, new) in [("4.13.4", "4.17.5"), ("4.17.5", "4.13.4"), ("4.13.4", "4.13.4")] {
+        let (here, there) = (host(old, &["sse", "aes"]), host(new, &["sse", "avx"]));
+        assert_eq!(kept(&here, &there), pair("sse aes avx", "sse aes avx"));
+        let better = host(new, &["sse", "aes", "avx"]);
+        assert_eq!(kept(&here, &better), pair("", ""));
+    }
     let spool = HostFacts {
         toolstack: HostFacts::SPOOL.to_owned(),
         ..lesser
     };
-    assert_eq!(features_to_keep(&spool, &better), [""; 0]);
+    assert_eq!(kept(&spool, &better), pair("", ""));
 }
 
 #[test]

@@ -133,7 +133,7 @@ pub async fn admit(
     if request.dry_run {
         return Ok(Admitted::DryRun { forced });
     }
-    config.cpu_features = admission::features_to_keep(&request.host, &here);
+    config.cpu_features = admission::features_to_keep(config.kind, &request.host, &here);
     host.make_room(needed, promised, &here)
         .await
         .map_err(|error| refused("insufficient-memory", error))?;
