@@ -171,6 +171,7 @@ impl Incoming {
             return Ok(Vec::new());
         }
         inner.arrived = Some(arrived);
+        inner.gone = None;
         inner.agenda.event(vec![Command::Unpause]);
         inner.go()
     }

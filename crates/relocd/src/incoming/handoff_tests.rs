@@ -207,6 +207,12 @@ fn a_domain_that_is_gone_once_it_ran_is_lost_until_an_operator_decides() {
             "{reason}"
         );
         assert_eq!(scene.record(), "committed");
+        // Here once more, and gone once more: it may be rebooting again.
+        assert_eq!(scene.incoming.back(Box::new(Fleeting)).unwrap(), []);
+        assert!(!scene.incoming.is_lost() && scene.incoming.has_later());
+        scene.incoming.lock().gone = Instant::now().checked_sub(REBOOTING);
+        assert_eq!(scene.incoming.again().unwrap(), []);
+        assert!(scene.incoming.is_lost());
         assert!(scene.incoming.operator(ran).unwrap().is_some());
         assert_eq!(scene.asked(), outcome);
         assert_eq!(scene.record(), record);
