@@ -68,10 +68,14 @@ const FEATURES: [(CpuidRegister, Bits); 7] = [
     ]),
 ];
 
-/// What Xen shows to PVH and HVM guests only.
-const NOT_OF_PV: [&str; 9] = [
-    "pse36", "pcid", "pg1g", "xsaves", "smep", "invpcid", "smap", "umip", "pku",
+/// What Xen shows to PVH and HVM guests only (`S` and `H` in its `cpufeatureset.h`, up to 4.20).
+const NOT_OF_PV: [&str; 11] = [
+    "pse36", "pcid", "pg1g", "cr8d", "xsaves", "smep", "invpcid", "mpx", "smap", "umip", "pku",
 ];
+
+/// What a guest sees only if its configuration asks for it (small letters there). Xen 4.13 and before showed `mpx` and `hle` by themselves: of the first an image
+/// tells, and is refused where it can't be; the second's hints are passed over by a processor that does not know them.
+const NOT_BY_ITSELF: [&str; 4] = ["hle", "mpx", "movdiri", "movdir64b"];
 
 /// The features of a processor, of the registers of CPUID that are known of it.
 pub fn features(registers: &[(CpuidRegister, u32)]) -> Vec<&'static str> {
@@ -92,7 +96,7 @@ pub fn known_features(names: &[String]) -> Vec<&'static str> {
     all.filter(|name| names.iter().any(|other| other == name)).collect()
 }
 
-/// Whether a domain's guest does not see a feature: guests of its kind never do, or its configuration takes it away (`cpuid`).
+/// Whether a domain's guest does not see a feature: guests of its kind never do, or its configuration takes it away, or does not ask for it (`cpuid`).
 pub(crate) fn is_hidden(domain: &DomainConfig, name: &str) -> bool {
     if domain.kind == GuestKind::Pv && NOT_OF_PV.contains(&name) {
         return true;
@@ -104,13 +108,16 @@ pub(crate) fn is_hidden(domain: &DomainConfig, name: &str) -> bool {
     let Some((register, bit)) = FEATURES.iter().find_map(find) else {
         return false;
     };
-    domain
+    let leaves = domain
         .cpuid
         .iter()
-        .filter(|leaf| leaf.leaf == register.leaf && (leaf.subleaf.is_none() || leaf.subleaf == register.subleaf))
-        .filter_map(|leaf| leaf.registers.get(register.register)?.as_ref())
-        // The highest bit stands first.
-        .any(|mask| mask.as_bytes().get(31 - usize::from(bit)) == Some(&b'0'))
+        .filter(|leaf| leaf.leaf == register.leaf && (leaf.subleaf.is_none() || leaf.subleaf == register.subleaf));
+    let masks = leaves.filter_map(|leaf| leaf.registers.get(register.register)?.as_ref());
+    // The highest bit stands first.
+    let letters: Vec<u8> = masks
+        .filter_map(|mask| mask.as_bytes().get(31 - usize::from(bit)).copied())
+        .collect();
+    letters.contains(&b'0') || NOT_BY_ITSELF.contains(&name) && !letters.contains(&b'1')
 }
 
 #[cfg(test)]
@@ -149,15 +156,15 @@ mod tests {
     #[test]
     fn what_a_configuration_takes_away() {
         let mut domain = DomainConfig::new("web", Uuid::nil(), 1024, GuestKind::Pv);
-        assert!(!is_hidden(&domain, "avx") && is_hidden(&domain, "smep"));
+        assert!(!is_hidden(&domain, "avx") && is_hidden(&domain, "smep") && is_hidden(&domain, "cr8d"));
         domain.kind = GuestKind::Pvh;
-        assert!(!is_hidden(&domain, "smep"));
+        assert!(!is_hidden(&domain, "smep") && !is_hidden(&domain, "cr8d"));
         let known = |name: &&str| {
             FEATURES
                 .iter()
                 .any(|(_, bits)| bits.iter().any(|(_, other)| other == name))
         };
-        assert!(NOT_OF_PV.iter().all(known));
+        assert!(NOT_OF_PV.iter().all(known) && NOT_BY_ITSELF.iter().all(known));
         let mask = |bit: usize, letter: &str| {
             let mut mask = "x".repeat(32);
             mask.replace_range(31 - bit..32 - bit, letter);
@@ -177,5 +184,12 @@ mod tests {
         assert!(!is_hidden(&domain, "aes") && !is_hidden(&domain, "no-such"));
         domain.cpuid = vec![leaf(1, None, 2, mask(28, "k")), leaf(7, Some(1), 1, mask(5, "0"))];
         assert!(!is_hidden(&domain, "avx") && !is_hidden(&domain, "avx2"));
+        // What it has to ask for.
+        for (letter, hidden) in [("x", true), ("0", true), ("1", false)] {
+            domain.cpuid = vec![leaf(7, Some(0), 1, mask(14, letter))];
+            assert_eq!(is_hidden(&domain, "mpx"), hidden, "{letter}");
+        }
+        domain.kind = GuestKind::Pv;
+        assert!(is_hidden(&domain, "mpx") && is_hidden(&domain, "movdiri"));
     }
 }
