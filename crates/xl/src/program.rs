@@ -120,7 +120,14 @@ impl Program {
         let words = child.stderr.take().map(|pipe| {
             let span = tracing::Span::current();
             Kept::collect(pipe, Keep::Last(MAX_WORDS), move |line| {
-                span.in_scope(|| tracing::debug!("xl: {line}"));
+                span.in_scope(|| {
+                    // libxl's and libxc's own words for what went wrong; all else is progress.
+                    if ["error:", "warning:"].iter().any(|word| line.contains(word)) {
+                        tracing::info!("xl: {line}");
+                    } else {
+                        tracing::debug!("xl: {line}");
+                    }
+                });
             })
         });
         Ok(Running {

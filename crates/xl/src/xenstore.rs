@@ -2,11 +2,14 @@
 //!
 //! What is below a domain's node goes with the domain, and is another one's after a reboot.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use toolstack::{DomainId, Result};
 
-use crate::program::{Program, QUICK};
+use crate::program::Program;
+
+/// How long the store may take: shorter than anybody waits for a guest that stands still.
+const ANSWERING: Duration = Duration::from_secs(10);
 
 /// A node of a domain's own.
 pub(crate) fn node(id: DomainId, below: &str) -> String {
@@ -25,11 +28,11 @@ pub(crate) fn list(node: &str) -> Option<String> {
 
 /// Makes a node, or changes it.
 pub(crate) fn write(node: &str, value: &str) -> Result<()> {
-    tool("xenstore-write").run(&[node, value], QUICK).map(drop)
+    tool("xenstore-write").run(&[node, value], ANSWERING).map(drop)
 }
 
 fn ask(program: &str, node: &str) -> Option<String> {
-    let said = tool(program).run(&[node], QUICK);
+    let said = tool(program).run(&[node], ANSWERING);
     said.inspect_err(|error| tracing::debug!(%error, "{node} is not in xenstore"))
         .ok()
         .map(|said| String::from_utf8_lossy(&said).into_owned())
