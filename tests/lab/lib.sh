@@ -14,6 +14,12 @@ state=$(realpath -m -- "${RELOCD_LAB_STATE:-${TMPDIR:-/tmp}/relocd-lab}")
 # A namespace of its own holds the network of both hosts, and is the third place on it. It has the name of the state's directory: labs with other names don't see each other.
 namespace=$(basename "$state")
 
+# Streams that real xends have sent, if they are beside the project.
+if [ -z "${RELOCD_CAPTURES:-}" ] && [ -d "$project/../shared/captures" ]; then
+    RELOCD_CAPTURES=$(realpath "$project/../shared/captures")
+    export RELOCD_CAPTURES
+fi
+
 ssh_port() { case $1 in a) echo 2401 ;; b) echo 2402 ;; *) fail "a host is a or b, not '$1'" ;; esac; }
 host_address() { case $1 in a) echo 192.168.77.1 ;; b) echo 192.168.77.2 ;; esac; }
 probe_address=192.168.77.3

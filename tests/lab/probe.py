@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Watches a guest from a third place on its network until it is told to stop, then prints one line of JSON. Before it, a line once its connection stands.
+"""Watches a guest from a third place on its network. First it prints a line, once its connection stands. For each line on its input, and at the input's end, it prints a
+line of JSON: what it has seen since the one before.
 
-usage: probe.py ADDRESS STOPFILE
+usage: probe.py ADDRESS
 
-Told to stop, it goes on until lines have come for half a second more, for 20 s at most: a connection that is merely silent is not one that holds.
+Asked, it goes on until lines have come for half a second more, for 20 s at most: a connection that is merely silent is not one that holds.
 
 Pings every 100 ms, and holds one TCP connection on which the guest sends a numbered line every 100 ms: more often, and an
 emulated host is busy with being measured. Times are this machine's, in seconds.
@@ -17,7 +18,7 @@ import sys
 import time
 
 INTERVAL = 0.1
-# Lines that have to come after it was told to stop, and how long it waits for them.
+# Lines that have to come after it was asked, and how long it waits for them.
 LAST_LINES, PATIENCE = 5, 20
 
 
@@ -53,15 +54,20 @@ class Probe:
         self.ping.setblocking(False)
         self.stream = socket.create_connection((address, 7777), 30)
         self.stream.setblocking(False)
-        self.sent, self.answered, self.ticks = {}, {}, []
+        self.number, self.ticks = 0, []
         self.rest, self.closed = b"", None
-        self.last_lines, self.ended = 0, None
+        self.next_part()
+
+    def next_part(self):
+        self.begun, self.sent, self.answered = time.monotonic(), {}, {}
+        # The last one stays: what is lost between two parts is lost in the second.
+        self.ticks = self.ticks[-1:]
 
     def send(self, now):
-        number = len(self.sent) + 1
-        self.sent[number] = now
+        self.number += 1
+        self.sent[self.number] = now
         try:
-            self.ping.sendto(echo_request(self.identifier, number), (self.address, 0))
+            self.ping.sendto(echo_request(self.identifier, self.number), (self.address, 0))
         except OSError:
             pass
 
@@ -89,41 +95,46 @@ class Probe:
             number, clock, changed = line.split()
             self.ticks.append((now, int(number), float(clock), int(changed)))
 
-    def run(self, stop):
+    def run(self):
         due = time.monotonic()
-        stopped, before = None, 0
+        # Since when the end of a part is asked for, and the ticks that there were then.
+        asked, before, is_last = None, 0, False
         while True:
             now = time.monotonic()
-            if stopped is None and os.path.exists(stop):
-                stopped, before = now, len(self.ticks)
-            self.last_lines = len(self.ticks) - before
-            if stopped is not None and (self.closed or self.last_lines >= LAST_LINES or now > stopped + PATIENCE):
-                break
+            last_lines = len(self.ticks) - before
+            if asked is not None and (self.closed or last_lines >= LAST_LINES or now > asked + PATIENCE):
+                print(json.dumps(self.report(now, last_lines)), flush=True)
+                if is_last:
+                    return
+                asked = None
+                self.next_part()
             if now >= due:
                 self.send(now)
                 due = max(due + INTERVAL, now - 10 * INTERVAL)
-            sources = [self.ping] + ([] if self.closed else [self.stream])
+            sources = [self.ping] + [self.stream] * (not self.closed) + [sys.stdin] * (asked is None)
             ready = select.select(sources, [], [], max(0.0, due - time.monotonic()))[0]
             now = time.monotonic()
             if self.ping in ready:
                 self.take_replies(now)
             if self.stream in ready:
                 self.take_ticks(now)
-        self.ended = time.monotonic()
+            if sys.stdin in ready:
+                is_last = not sys.stdin.readline()
+                asked, before = now, len(self.ticks)
 
-    def report(self):
+    def report(self, now, last_lines):
         ticks = self.ticks
         numbers = [tick[1] for tick in ticks]
         return {
             "pings": len(self.sent),
             "pings_lost": len(self.sent) - len(self.answered),
-            "ping_gap": longest_gap([*sorted(self.answered.values()), self.ended]),
+            "ping_gap": longest_gap([self.begun, *sorted(self.answered.values()), now]),
             "ticks": len(ticks),
             "ticks_missing": numbers[-1] - numbers[0] + 1 - len(ticks) if ticks else None,
             "ticks_in_order": numbers == sorted(numbers),
-            "tcp_gap": longest_gap([*(tick[0] for tick in ticks), self.ended]),
+            "tcp_gap": longest_gap([*(tick[0] for tick in ticks), now]),
             "tcp_closed": self.closed,
-            "last_lines": self.last_lines,
+            "last_lines": last_lines,
             "guest_seconds": ticks[-1][2] - ticks[0][2] if ticks else None,
             "guest_last": ticks[-1][2] if ticks else None,
             "pages_changed": ticks[-1][3] - ticks[0][3] if ticks else None,
@@ -131,11 +142,10 @@ class Probe:
 
 
 def main():
-    address, stop = sys.argv[1:]
+    (address,) = sys.argv[1:]
     probe = Probe(address)
     print("watching", flush=True)
-    probe.run(stop)
-    print(json.dumps(probe.report()))
+    probe.run()
 
 
 if __name__ == "__main__":

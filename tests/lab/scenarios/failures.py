@@ -7,15 +7,15 @@ import time
 from lab import A, B, GUEST, LASTING, Failed, answers, ask_guest, clear, create, need, one_copy, other, runs, undamaged, until
 
 # What xm prints when a stage begins.
-COPYING, LOADING, COMMITTING = "copying: round 1", "loading", "committing"
+CONNECTING, COPYING, LOADING, COMMITTING = "connecting", "copying: round 1", "loading", "committing"
 
 
 class Migration:
-    """An `xm migrate -l` that is watched line by line."""
+    """An `xm migrate` that is watched line by line."""
 
-    def __init__(self, source):
+    def __init__(self, source, live=True):
         self.source = source
-        self.process = source.start(f"xm migrate -l {GUEST} {other(source).address}")
+        self.process = source.start(f"xm migrate {'-l ' if live else ''}{GUEST} {other(source).address}")
         self.lines, self.text = queue.Queue(), ""
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -73,6 +73,8 @@ PATIENCE, SHORT, LONG = 15, 8, 25
 # How xm may end (0 moved, 1 not moved, 3 lost its relocd, 4 in doubt), and where the guest then runs.
 MOVED, STAYED, NO_WORD, IN_DOUBT = {(0, "there")}, {(1, "here")}, {(3, "here"), (3, "there")}, {(4, "here"), (4, "there")}
 SETTINGS = "/etc/xen/xend-config.sxp"
+# What the names of those begin with that move offline.
+OFFLINE = "offline, "
 # What it is called, whether it belongs to the core, the stage at which it happens, what happens, to (source, destination), and how it may end.
 CASES = (
     ("relocd killed at the source, copying", False, COPYING, lambda s, d: kill_relocd(s), {(3, "here")}),
@@ -93,6 +95,13 @@ CASES = (
     ("xl killed at the destination, committing", False, COMMITTING, lambda s, d: kill(d, "^[^ ]*xl restore "), MOVED | STAYED),
     ("save helper killed at the source, copying", False, COPYING, lambda s, d: kill(s, "libxl-save-helper"), STAYED),
     ("save helper killed at the destination, copying", False, COPYING, lambda s, d: kill(d, "libxl-save-helper"), STAYED),
+    ("relocd killed at the source, connecting", False, CONNECTING, lambda s, d: kill_relocd(s), {(3, "here")}),
+    ("relocd killed at the destination, connecting", False, CONNECTING, lambda s, d: kill_relocd(d), STAYED),
+    (f"network cut for {LONG} s, connecting", False, CONNECTING, lambda s, d: cut(d, LONG, ("input", "output")), STAYED),
+    ("relocd restarted at the source, committing", False, COMMITTING, lambda s, d: s.ok("systemctl restart relocd"), MOVED | STAYED | NO_WORD | IN_DOUBT),
+    (OFFLINE + "relocd killed at the source, copying", False, COPYING, lambda s, d: kill_relocd(s), {(3, "here")}),
+    (OFFLINE + "relocd killed at the destination, committing", False, COMMITTING, lambda s, d: kill_relocd(d), MOVED | STAYED | IN_DOUBT),
+    (OFFLINE + "xl killed at the source, copying", False, COPYING, lambda s, d: kill(s, "^[^ ]*xl save "), STAYED),
     ("xm killed, copying", False, COPYING, lambda s, d: kill(s, "^xm migrate"), {(255, "here")}),
 )
 
@@ -101,7 +110,7 @@ def one(name, stage, happens, source, ends):
     """Where the guest runs afterwards. Done again if all was over before it could happen."""
     for _ in range(3):
         begun, first = time.monotonic(), ask_guest()
-        migration = Migration(source)
+        migration = Migration(source, live=not name.startswith(OFFLINE))
         migration.until(stage)
         happened = happens(source, other(source)) is not False
         code = migration.end()

@@ -17,6 +17,8 @@ GUEST_ADDRESS = "192.168.77.10"
 NETWORK = "192.168.77.0/24"
 # MiB that the hypervisor may keep to itself after a domain has gone.
 SLACK = 4
+# And more than that: of a host that runs a guest, whose own memory is not the same everywhere; and in all scenarios since it booted.
+MORE_SLACK = 16
 
 
 class Failed(Exception):
@@ -75,7 +77,8 @@ def free_of(info):
 class Host:
     def __init__(self, name, address):
         self.name, self.address = name, address
-        self.free_at_rest = None
+        # MiB: before the present scenario, and before the first one since it booted.
+        self.free_at_rest = self.free_at_first = None
 
     def __str__(self):
         return self.name
@@ -137,6 +140,7 @@ class Host:
 
     def power(self, what):
         subprocess.run([f"{LAB}/power", what, self.name], check=True)
+        self.free_at_first = None
 
     def allow(self, entries):
         """What an operator does: edits xend-relocation-hosts-allow, and reloads."""
@@ -201,13 +205,13 @@ LIGHT = "wss=8 dirty=0.1"
 LASTING = 112
 
 
-def config(kind, memory=96, extra=LIGHT, vif="bridge=xenbr0", more=""):
+def config(kind, memory=96, extra=LIGHT, vif="bridge=xenbr0", more="", on_crash="preserve"):
     # The console that xl shows: of an HVM guest it is the serial port.
     console = "ttyS0" if kind == "hvm" else "hvc0"
     kernel = "vmlinuz" if kind == "hvm" else "vmlinux"
     lines = [
         f'name = "{GUEST}"', f'type = "{kind}"', f"memory = {memory}", "vcpus = 1", f'kernel = "/guest/{kernel}"', 'ramdisk = "/guest/initrd"',
-        f"vif = ['mac=00:16:3e:77:00:10,{vif}']", f'extra = "console={console} quiet mitigations=off address={GUEST_ADDRESS} {extra}"', 'on_crash = "preserve"',
+        f"vif = ['mac=00:16:3e:77:00:10,{vif}']", f'extra = "console={console} quiet mitigations=off address={GUEST_ADDRESS} {extra}"', f'on_crash = "{on_crash}"',
     ]
     if kind != "pv":
         # Without it guests crash in QEMU's emulation of AMD's virtualization.
@@ -219,15 +223,17 @@ def config(kind, memory=96, extra=LIGHT, vif="bridge=xenbr0", more=""):
 
 # The number of the boot of the guest that is looked at: another one would be another guest.
 boot = None
+# MiB that it took of its first host.
+taken = None
 
 
 def create(host, *arguments, **settings):
     """A guest, up and answering."""
-    global boot
+    global boot, taken
     host.ok(f"cat >/root/{GUEST}.cfg", stdin=config(*arguments, **settings).encode())
     host.ok(f"xm create /root/{GUEST}.cfg")
     until("the guest's agent answers", serves, 120)
-    boot = ask_guest()["boot"]
+    boot, taken = ask_guest()["boot"], host.free_at_rest - host.free()
 
 
 def rebooted():
@@ -284,6 +290,13 @@ def clear():
         time.sleep(1)
         until(f"no domain on {host}", empty)
         host.free_at_rest = host.free()
+        host.free_at_first = host.free_at_first or host.free_at_rest
+
+
+def given_back():
+    """No scenario has left memory in use that is nobody's."""
+    for host in HOSTS:
+        need(host.free_at_rest >= host.free_at_first - MORE_SLACK, f"{host} had {host.free_at_first} MiB free at first, and now has {host.free_at_rest}")
 
 
 def look_at_both():
@@ -309,9 +322,12 @@ def one_copy(where=None):
         if name != GUEST or not runs(flags) or any(look.leftovers or look.in_doubt != [] for look in seen.values()):
             return None
         empty = other(at[0])
-        if seen[empty].companions or empty.free_at_rest is not None and seen[empty].free < empty.free_at_rest - SLACK:
+        if seen[empty].companions or seen[empty].free < empty.free_at_rest - SLACK:
             return None
-        return at[0]
+        full = at[0]
+        if seen[full].free < full.free_at_rest - taken - MORE_SLACK:
+            return None
+        return full
     try:
         # A look is a second's work for an emulated host, which has its own to do until then.
         host = until("exactly one running copy, nothing left or in doubt, and memory given back", settled, 90, pause=2)
@@ -338,23 +354,30 @@ def undamaged():
 
 
 class Probe:
-    """Pings, and one TCP connection, from a third place on the network, for the time of a `with`. Then: `figures`."""
+    """Pings, and one TCP connection, from a third place on the network, for the time of a `with`. Then, and after each `part`: `figures`."""
 
     def __enter__(self):
-        self.stop = f"{STATE}/probe.stop"
-        if os.path.exists(self.stop):
-            os.remove(self.stop)
-        self.process = subprocess.Popen(["ip", "netns", "exec", NAMESPACE, "python3", f"{HERE}/../probe.py", GUEST_ADDRESS, self.stop],
-                                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(["ip", "netns", "exec", NAMESPACE, "python3", f"{HERE}/../probe.py", GUEST_ADDRESS],
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         # It says so once its connection stands.
         self.process.stdout.readline()
         time.sleep(0.3)
         return self
 
     def __exit__(self, kind, *_):
-        open(self.stop, "w").close()
         out, _ = self.process.communicate(timeout=60)
         self.figures = json.loads(out) if out else {}
+
+    def part(self):
+        """What was seen since the last one, of a connection that is the same, and unbroken."""
+        try:
+            self.process.stdin.write("\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            raise Failed("the probe has ended") from None
+        self.figures = json.loads(self.process.stdout.readline() or "{}")
+        self.unbroken()
+        return self.figures
 
     def unbroken(self):
         """The connection was never cut, and nothing in it was lost or came out of order."""

@@ -82,6 +82,7 @@ def run(number, scenario, options):
     print(f"--- {number} {name_of(scenario)}", flush=True)
     begun = time.monotonic()
     try:
+        lab.given_back()
         outcome, figures = "ok", scenario(options)
     except lab.Skipped as skipped:
         outcome, figures = "skipped", str(skipped)

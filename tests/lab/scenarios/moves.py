@@ -1,7 +1,18 @@
 """Relocations that succeed: scenarios 1 to 4, and 9."""
 import statistics
 
-from lab import A, B, LASTING, Failed, Probe, answers, create, migrated, need, one_copy, other, rebooted, sent_bytes, until
+from lab import A, B, LASTING, LIGHT, Probe, answers, ask_guest, create, migrated, need, one_copy, other, rebooted, sent_bytes, until
+
+
+def looked_at(host):
+    """What an operator asks of a guest, and tells it, with xm."""
+    flags = lambda: next(line.split()[4] for line in host.ok("xm list").splitlines() if line.startswith("web "))
+    host.ok("xm pause web")
+    need("p" in flags(), f"xm pause: {host.ok('xm list')}")
+    host.ok("xm unpause web")
+    need("p" not in flags(), f"xm unpause: {host.ok('xm list')}")
+    for shown in ("free_memory", "relocd"):
+        need(shown in host.ok("xm info"), f"xm info does not show {shown}")
 
 
 def spread(values, unit):
@@ -19,23 +30,25 @@ def there_and_back(kind, modes, memory=LASTING, first=lambda: None):
     create(A, kind, memory=memory)
     first()
     at, totals, downtimes, losses = A, [], [], []
-    uptime = None
-    for live in modes:
-        with Probe() as probe:
+    with Probe() as probe:
+        for live in modes:
+            # How the guest goes on is told from here; what has come of the looks since the last move is not.
+            uptime, tick = probe.part()["guest_last"], ask_guest()["tick"]
             _, seconds = migrated(at, live=live)
             at = other(at)
             until("the guest answers", answers)
-        probe.unbroken()
-        one_copy(at)
-        now = probe.figures["guest_last"]
-        need(uptime is None or now > uptime, f"the guest's clock went back from {uptime} to {now}")
-        uptime = now
-        totals.append(seconds)
-        downtimes.append(max(probe.figures["tcp_gap"], probe.figures["ping_gap"]))
-        losses.append(probe.figures["pings_lost"])
-    reattach_console(at)
+            seen = probe.part()
+            one_copy(at)
+            need(seen["guest_last"] > uptime, f"the guest's clock went back from {uptime} to {seen['guest_last']}")
+            need((now := ask_guest()["tick"]) > tick, f"the guest's ticks went from {tick:.0f} to {now:.0f}")
+            totals.append(seconds)
+            downtimes.append(max(seen["tcp_gap"], seen["ping_gap"]))
+            losses.append(seen["pings_lost"])
+            # On each host once.
+            if len(totals) <= 2:
+                reattach_console(at)
     return (f"{len(totals)} relocations, total {spread(totals, 's')}, longest stall {spread(downtimes, 's')}, "
-            f"pings lost of one each 100 ms {spread(losses, '')}, no line of the TCP connection lost (min / median / max)")
+            f"pings lost of one each 100 ms {spread(losses, '')}, one TCP connection, no line of it lost (min / median / max)")
 
 
 def live_there_and_back(options):
@@ -60,6 +73,7 @@ def pv_offline(_):
             done = A.run(f"xm migrate -l web {B.address}")
             need(done.code != 0 and "shadow" in done.text and "without -l" in done.text, f"live was not refused with a word on the other mode: {done.text}")
             one_copy(A)
+        looked_at(A)
     return there_and_back("pv", [False, False], memory=96, first=refused_live)
 
 
@@ -90,30 +104,35 @@ def dirtying(rate):
 def dirtying_slowly(_):
     """Guest that changes 2 MB/s, live"""
     told, changed, _ = dirtying(2)
-    need(changed > 0.5, f"the guest changed too little: {told}")
+    need(changed > 1.5, f"the guest changed too little: {told}")
     return told
 
 
 def dirtying_fast(_):
     """Guest that changes memory faster than the link, live"""
     told, changed, sent = dirtying(40)
-    need(changed > sent, f"the guest changed no more than was sent: {told}")
+    # Of what the lab's link carries, 12 MB/s are the most.
+    need(changed > max(sent, 12), f"the guest changed no more than the link carries: {told}")
     return told
 
 
-def reboot_after_relocation(_):
-    """Guest reboots after its relocation, and comes back"""
-    create(A, "pvh")
-    migrated(A)
-    one_copy(B)
-    first = dict(B.domains())
-    number = B.ok("xl domid web").strip()
-    B.ok("xl reboot -F web || xl reboot web")
-    until("the guest is another domain", lambda: B.run("xl domid web").out.strip() not in ("", number), 120)
+def begins_anew(host, command):
+    """What the guest is told makes it another domain, by way of the xl that has stayed with it since it arrived."""
+    number = host.ok("xl domid web").strip()
+    host.ok(command)
+    until("the guest is another domain", lambda: host.run("xl domid web").out.strip() not in ("", number), 120)
     rebooted()
+    one_copy(host)
+
+
+def reboot_after_relocation(_):
+    """Guest reboots, or crashes, after its relocation, and comes back"""
+    create(A, "pvh", extra=f"{LIGHT} sysrq_always_enabled", on_crash="restart")
+    told, _ = migrated(A)
     one_copy(B)
-    if list(first) != ["web"]:
-        raise Failed(f"before the reboot it was called {list(first)}")
+    need(list(dict(B.domains())) == ["web"], f"before the reboot it was called {B.domains()}")
+    begins_anew(B, "xl reboot -F web || xl reboot web")
     migrated(B)
     one_copy(A)
-    return "and went back"
+    begins_anew(A, "xl sysrq web c")
+    return f"{told}; rebooted there, went back, crashed here and was started anew"
