@@ -90,6 +90,11 @@ fn what_xl_says_is_what_the_operator_hears() {
     let said = a.migrate_fails(&b, &[]);
     assert!(said.contains("guest did not suspend, timed out"), "{said}");
     assert!(a.runs() && b.is_empty());
+    // Also beside the error that it has led to.
+    for host in [&a, &b] {
+        let own = host.logged("xl: libxl: error:");
+        assert!(own.iter().any(|line| line.contains("INFO")), "{}", host.log());
+    }
     set(&a, "fault-save", "");
     a.migrates(&b, &[]);
 }

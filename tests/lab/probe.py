@@ -20,6 +20,8 @@ import time
 INTERVAL = 0.1
 # Lines that have to come after it was asked, and how long it waits for them.
 LAST_LINES, PATIENCE = 5, 20
+# How long a ping may be on its way, in seconds, before it counts as lost.
+ANSWERED = 1
 
 
 def checksum(data):
@@ -54,12 +56,15 @@ class Probe:
         self.ping.setblocking(False)
         self.stream = socket.create_connection((address, 7777), 30)
         self.stream.setblocking(False)
-        self.number, self.ticks = 0, []
+        self.number, self.sent, self.answered, self.ticks = 0, {}, {}, []
         self.rest, self.closed = b"", None
         self.next_part()
 
     def next_part(self):
-        self.begun, self.sent, self.answered = time.monotonic(), {}, {}
+        self.begun = time.monotonic()
+        # What may still be answered belongs to the next part.
+        self.sent = {number: sent for number, sent in self.sent.items() if number not in self.answered and sent > self.begun - ANSWERED}
+        self.answered = {}
         # The last one stays: what is lost between two parts is lost in the second.
         self.ticks = self.ticks[-1:]
 
@@ -127,7 +132,7 @@ class Probe:
         numbers = [tick[1] for tick in ticks]
         return {
             "pings": len(self.sent),
-            "pings_lost": len(self.sent) - len(self.answered),
+            "pings_lost": sum(1 for number, sent in self.sent.items() if number not in self.answered and sent <= now - ANSWERED),
             "ping_gap": longest_gap([self.begun, *sorted(self.answered.values()), now]),
             "ticks": len(ticks),
             "ticks_missing": numbers[-1] - numbers[0] + 1 - len(ticks) if ticks else None,

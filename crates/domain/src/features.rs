@@ -73,8 +73,8 @@ const NOT_OF_PV: [&str; 11] = [
     "pse36", "pcid", "pg1g", "cr8d", "xsaves", "smep", "invpcid", "mpx", "smap", "umip", "pku",
 ];
 
-/// What a guest sees only if its configuration asks for it (small letters there). Xen 4.13 and before showed `mpx` and `hle` by themselves: of the first an image
-/// tells, and is refused where it can't be; the second's hints are passed over by a processor that does not know them.
+/// What a guest sees only if its configuration asks for it (small letters there). Older Xens, up to 4.14, showed `mpx` and `hle` by themselves: of the first an
+/// image tells, and is refused where it can't be; the second's hints are passed over by a processor that does not know them.
 const NOT_BY_ITSELF: [&str; 4] = ["hle", "mpx", "movdiri", "movdir64b"];
 
 /// The features of a processor, of the registers of CPUID that are known of it.
@@ -117,7 +117,7 @@ pub(crate) fn is_hidden(domain: &DomainConfig, name: &str) -> bool {
     let letters: Vec<u8> = masks
         .filter_map(|mask| mask.as_bytes().get(31 - usize::from(bit)).copied())
         .collect();
-    letters.contains(&b'0') || NOT_BY_ITSELF.contains(&name) && !letters.contains(&b'1')
+    letters.contains(&b'0') || NOT_BY_ITSELF.contains(&name) && letters.iter().all(|letter| *letter == b'x')
 }
 
 #[cfg(test)]
@@ -185,7 +185,7 @@ mod tests {
         domain.cpuid = vec![leaf(1, None, 2, mask(28, "k")), leaf(7, Some(1), 1, mask(5, "0"))];
         assert!(!is_hidden(&domain, "avx") && !is_hidden(&domain, "avx2"));
         // What it has to ask for.
-        for (letter, hidden) in [("x", true), ("0", true), ("1", false)] {
+        for (letter, hidden) in [("x", true), ("0", true), ("1", false), ("k", false), ("s", false)] {
             domain.cpuid = vec![leaf(7, Some(0), 1, mask(14, letter))];
             assert_eq!(is_hidden(&domain, "mpx"), hidden, "{letter}");
         }

@@ -1,6 +1,6 @@
 //! Xen's own store of what domains and their devices are: through the programs `xenstore-read`, `xenstore-write` and `xenstore-ls`.
 //!
-//! What is below a domain's node goes with the domain, and is another one's after a reboot.
+//! What is below a domain's node goes with the domain; after a reboot it has another node.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -10,6 +10,9 @@ use crate::program::Program;
 
 /// How long the store may take: shorter than anybody waits for a guest that stands still.
 const ANSWERING: Duration = Duration::from_secs(10);
+
+/// What xenstore-read and xenstore-ls say of a node that is not there (Xen 4.17).
+const NO_NODE: [&str; 2] = ["couldn't read path", "No such file or directory"];
 
 /// A node of a domain's own.
 pub(crate) fn node(id: DomainId, below: &str) -> String {
@@ -32,10 +35,17 @@ pub(crate) fn write(node: &str, value: &str) -> Result<()> {
 }
 
 fn ask(program: &str, node: &str) -> Option<String> {
-    let said = tool(program).run(&[node], ANSWERING);
-    said.inspect_err(|error| tracing::debug!(%error, "{node} is not in xenstore"))
-        .ok()
-        .map(|said| String::from_utf8_lossy(&said).into_owned())
+    match tool(program).run(&[node], ANSWERING) {
+        Ok(said) => Some(String::from_utf8_lossy(&said).into_owned()),
+        Err(error) => {
+            if NO_NODE.iter().any(|words| error.to_string().contains(words)) {
+                tracing::debug!("xenstore has no {node}");
+            } else {
+                tracing::warn!(%error, "xenstore does not tell whether it has {node}");
+            }
+            None
+        }
+    }
 }
 
 fn tool(name: &str) -> Program {

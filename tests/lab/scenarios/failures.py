@@ -8,6 +8,8 @@ from lab import A, B, GUEST, LASTING, Failed, answers, ask_guest, clear, create,
 
 # What xm prints when a stage begins.
 CONNECTING, COPYING, LOADING, COMMITTING = "connecting", "copying: round 1", "loading", "committing"
+# What it prints of an offline one in place of the second.
+SUSPENDED = "suspended: round 1"
 
 
 class Migration:
@@ -96,12 +98,12 @@ CASES = (
     ("save helper killed at the source, copying", False, COPYING, lambda s, d: kill(s, "libxl-save-helper"), STAYED),
     ("save helper killed at the destination, copying", False, COPYING, lambda s, d: kill(d, "libxl-save-helper"), STAYED),
     ("relocd killed at the source, connecting", False, CONNECTING, lambda s, d: kill_relocd(s), {(3, "here")}),
-    ("relocd killed at the destination, connecting", False, CONNECTING, lambda s, d: kill_relocd(d), STAYED),
+    ("relocd killed at the destination, connecting", False, CONNECTING, lambda s, d: kill_relocd(d), MOVED | STAYED),
     (f"network cut for {LONG} s, connecting", False, CONNECTING, lambda s, d: cut(d, LONG, ("input", "output")), STAYED),
-    ("relocd restarted at the source, committing", False, COMMITTING, lambda s, d: s.ok("systemctl restart relocd"), MOVED | STAYED | NO_WORD | IN_DOUBT),
-    (OFFLINE + "relocd killed at the source, copying", False, COPYING, lambda s, d: kill_relocd(s), {(3, "here")}),
+    ("relocd restarted at the source, committing", False, COMMITTING, lambda s, d: s.ok("systemctl restart relocd"), MOVED),
+    (OFFLINE + "relocd killed at the source, copying", False, SUSPENDED, lambda s, d: kill_relocd(s), {(3, "here")}),
     (OFFLINE + "relocd killed at the destination, committing", False, COMMITTING, lambda s, d: kill_relocd(d), MOVED | STAYED | IN_DOUBT),
-    (OFFLINE + "xl killed at the source, copying", False, COPYING, lambda s, d: kill(s, "^[^ ]*xl save "), STAYED),
+    (OFFLINE + "xl killed at the source, copying", False, SUSPENDED, lambda s, d: kill(s, "^[^ ]*xl save "), STAYED),
     ("xm killed, copying", False, COPYING, lambda s, d: kill(s, "^xm migrate"), {(255, "here")}),
 )
 
@@ -110,9 +112,14 @@ def one(name, stage, happens, source, ends):
     """Where the guest runs afterwards. Done again if all was over before it could happen."""
     for _ in range(3):
         begun, first = time.monotonic(), ask_guest()
+        if stage == CONNECTING:
+            # Otherwise it is over too soon.
+            close(other(source), ("input",))
         migration = Migration(source, live=not name.startswith(OFFLINE))
         migration.until(stage)
         happened = happens(source, other(source)) is not False
+        if stage == CONNECTING:
+            other(source).run("nft delete table inet cut")
         code = migration.end()
         at = one_copy()
         place = "here" if at is source else "there"

@@ -294,7 +294,7 @@ def clear():
 
 
 def given_back():
-    """No scenario has left memory in use that is nobody's."""
+    """Of what was free without a domain before the first scenario, all is free again but for what Xen itself has come to need."""
     for host in HOSTS:
         need(host.free_at_rest >= host.free_at_first - MORE_SLACK, f"{host} had {host.free_at_first} MiB free at first, and now has {host.free_at_rest}")
 
@@ -332,7 +332,7 @@ def one_copy(where=None):
         # A look is a second's work for an emulated host, which has its own to do until then.
         host = until("exactly one running copy, nothing left or in doubt, and memory given back", settled, 90, pause=2)
     except Failed as failed:
-        now = ", ".join(f"{host}, with {host.free_at_rest} MiB free at rest: {look}" for host, look in look_at_both().items())
+        now = ", ".join(f"{host}, with {host.free_at_rest} MiB free without the guest, which took {taken}: {look}" for host, look in look_at_both().items())
         raise Failed(f"{failed}; now {now}") from failed
     need(where is None or host is where, f"the guest runs on {host}, not on {where}")
     until("the guest answers", answers, 60)
@@ -366,7 +366,8 @@ class Probe:
 
     def __exit__(self, kind, *_):
         out, _ = self.process.communicate(timeout=60)
-        self.figures = json.loads(out) if out else {}
+        # A part that nobody has waited for comes before the last one.
+        self.figures = json.loads(out.splitlines()[-1]) if out else {}
 
     def part(self):
         """What was seen since the last one, of a connection that is the same, and unbroken."""

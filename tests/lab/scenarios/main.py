@@ -82,8 +82,9 @@ def run(number, scenario, options):
     print(f"--- {number} {name_of(scenario)}", flush=True)
     begun = time.monotonic()
     try:
-        lab.given_back()
         outcome, figures = "ok", scenario(options)
+        lab.clear()
+        lab.given_back()
     except lab.Skipped as skipped:
         outcome, figures = "skipped", str(skipped)
     except Exception as error:  # A scenario that breaks has failed; the others are to run.
@@ -97,6 +98,8 @@ def run(number, scenario, options):
     if outcome == "FAILED":
         for host in lab.HOSTS:
             print(f"--- log of {host}\n{host.log()}", flush=True)
+        # A pair whose hosts have died leaves all others to another one.
+        lab.clear()
 
 
 def name_of(scenario):
@@ -134,13 +137,12 @@ def main():
     if options.table:
         return 0 if table(options.table, options.chosen) else 1
     lab.open_up()
+    lab.clear()
     # Alone, this pair has to do all others before it.
     scenarios = SCENARIOS if options.pairs > 1 else sorted(SCENARIOS, key=lambda each: each[0] == LAST)
     for number, _, scenario in scenarios:
         if number not in options.chosen or is_taken(options.rows, number):
             continue
-        # Before it takes it: a pair whose hosts have died leaves it to another one.
-        lab.clear()
         if take(options.rows, number):
             run(number, scenario, options)
             if number == LAST and not options.keep:

@@ -47,6 +47,7 @@ def there_and_back(kind, modes, memory=LASTING, first=lambda: None):
             # On each host once.
             if len(totals) <= 2:
                 reattach_console(at)
+    probe.unbroken()
     return (f"{len(totals)} relocations, total {spread(totals, 's')}, longest stall {spread(downtimes, 's')}, "
             f"pings lost of one each 100 ms {spread(losses, '')}, one TCP connection, no line of it lost (min / median / max)")
 
@@ -67,7 +68,7 @@ def has_shadow_paging():
 
 
 def pv_offline(_):
-    """PV guest, offline, there and back; live is refused beforehand"""
+    """PV guest, offline, there and back; beforehand paused, and refused live"""
     def refused_live():
         if not has_shadow_paging():
             done = A.run(f"xm migrate -l web {B.address}")

@@ -35,7 +35,9 @@ def version(host):
 def forced(host):
     """What --force has passed over in the host's last relocation, by its log."""
     told = host.ok("journalctl -u relocd --no-pager -o cat --grep 'relocation over' -n 1")
-    return re.search('forced="([^"]*)"', told).group(1).split()
+    found = re.search('forced="([^"]*)"', told)
+    need(found, f"{host}'s log does not say what --force has passed over: {told}")
+    return found.group(1).split()
 
 
 def newer_xen(options):

@@ -54,7 +54,8 @@ def arrives(captures, name):
     until(f"{name}: domain {domain} runs", there, 120)
     if domain.startswith("tiny"):
         said = B.ok(f"(timeout 8 xm console {domain} </dev/null || :) | tr -d '\\r'")
-        ticks = [line for line in said.splitlines() if line.startswith("tick ")]
+        # What the end has cut off is no line.
+        ticks = [line for line in said[:said.rfind("\n") + 1].splitlines() if line.startswith("tick ")]
         # Its own count since it was started at the xend goes on.
         numbers = [int(line.split()[1]) for line in ticks]
         goes_on = len(numbers) >= 2 and numbers[0] > 1 and all(next == last + 1 for last, next in zip(numbers, numbers[1:]))
@@ -77,7 +78,7 @@ def captured_streams_arrive(options):
     """Streams of a real xend arrive and run on"""
     captures = os.environ.get("RELOCD_CAPTURES")
     if not captures:
-        raise Skipped("RELOCD_CAPTURES does not say where the captured streams are")
+        raise Skipped("no captured streams in ../shared/captures, and RELOCD_CAPTURES does not say where they are")
     B.ok("truncate -s 64M /root/disk.img; losetup /dev/loop5 >/dev/null 2>&1 || losetup /dev/loop5 /root/disk.img")
     told = []
     for name in CAPTURES[1:2] if options.core else CAPTURES:

@@ -133,8 +133,8 @@ pub fn next_step(word: &str, host: &str) -> Option<String> {
         }
         "cpu-features" => format!(
             "take them away from the guest (cpuid in its configuration) and start it anew. With --force it is moved all the same: right if it does not use \
-             them, or is a PVH or HVM guest that was started on a host without them, such as {host}, and came here by xl migrate or out of the spool; one that does \
-             use them crashes there"
+             them, or is a PVH or HVM guest that was started on a host without them, such as {host}, and came here by xl migrate or out of the spool, \
+             always from a Xen 4.14 or later; one that does use them crashes there"
         ),
         "insufficient-memory" => format!(
             "make room on {host} (xm list there); or let its domain 0 give up memory: (enable-dom0-ballooning yes), and in (dom0-min-mem MIB) what it keeps, in the \
