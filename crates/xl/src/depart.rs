@@ -6,7 +6,6 @@
 use std::{
     io::{BufReader, Read},
     os::fd::AsFd,
-    process::Stdio,
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -135,7 +134,7 @@ fn save(
     observer: &mut dyn Observer,
 ) -> std::result::Result<Instant, Broken> {
     let arguments = ["save", "-p", &departure.id.to_string(), "/dev/stdout"];
-    let mut running = host.program.start(&arguments, Stdio::null(), Stdio::piped())?;
+    let mut running = host.program.start_unheard(&host.helper, &arguments)?;
     let noted = host.groups.note(departure.relocation, running.group())?;
     let pipe = running.child().stdout.take();
     let pipe = pipe.ok_or_else(|| ToolstackError::Failed("xl save has no pipe".to_owned()))?;

@@ -3,15 +3,15 @@
 //! `xl pause` and `xl unpause` say nothing of a failure (Xen 4.17): what a command did is looked up in the list.
 
 use std::{
-    io::Read,
     path::PathBuf,
-    process::Stdio,
+    process::{ChildStdout, Stdio},
     sync::{Mutex, MutexGuard, TryLockError},
     thread,
     time::{Duration, Instant},
 };
 
 use domain::HostFacts;
+use image::{ImageError, ImageSource, save::SaveHeader, v2::V2Reader};
 use serde_json::Value;
 use toolstack::{DomainId, Result, ToolstackError, linux};
 use uuid::Uuid;
@@ -20,6 +20,7 @@ use crate::{
     attach, info, json,
     list::{self, Row},
     names::Name,
+    pipe::Timed,
     program::{Program, QUICK, Running},
     running::Groups,
     xenstore,
@@ -206,12 +207,17 @@ impl Host {
     }
 }
 
+/// Reads a save up to where libxc's image begins, and breaks the pipe.
+fn begins(pipe: ChildStdout) -> std::result::Result<(), ImageError> {
+    let mut pipe = Timed::new(pipe, RESUMING).map_err(ImageError::io("the pipe from xl save"))?;
+    SaveHeader::read(&mut pipe)?;
+    V2Reader::new(pipe).next().map(|_| ())
+}
+
 fn no_effect(what: &str, id: DomainId) -> ToolstackError {
     ToolstackError::Failed(format!("xl {what} had no effect on domain {id}"))
 }
 
-/// Bytes that are read of an image that nobody wants.
-const HEADER: usize = 64;
 /// How long the guest may take to run on.
 const RESUMING: Duration = Duration::from_secs(60);
 
@@ -310,7 +316,8 @@ impl Host {
     /// Lets a domain run on that has suspended itself and whose `xl` died before it could do so.
     ///
     /// `xl resume` is there since Xen 4.18. Without it there is one way to the same call of libxl: `xl save -c` makes it after a save that is done, and
-    /// `xl save` after one that failed. The save of a domain that is suspended already asks nothing of the guest. It is made to fail at its beginning.
+    /// `xl save` after one that failed. The save of a domain that is suspended already asks nothing of the guest. It is made to fail once libxc has begun to
+    /// write the image: before that, xl itself crashes on a broken pipe (Xen 4.17, `datacopier_writable`), and nobody lets the domain run.
     fn resume(&self, id: DomainId) -> Result<()> {
         let number = id.to_string();
         let runs = |row: Option<&Row>| row.is_some_and(|row| !row.flags.is_suspended());
@@ -322,9 +329,9 @@ impl Host {
         let mut saving = self
             .program
             .start(&["save", "-c", &number, "/dev/stdout"], Stdio::null(), Stdio::piped())?;
-        if let Some(mut pipe) = saving.child().stdout.take() {
-            // Once the file's header is there the image follows. The pipe breaks with the end of this block.
-            let _ = pipe.read_exact(&mut [0; HEADER]);
+        if let Some(pipe) = saving.child().stdout.take() {
+            let begun = begins(pipe);
+            tracing::debug!(?begun, "broken off");
         }
         let saved = saving.finish(RESUMING);
         if self.becomes(id, runs)? {

@@ -28,7 +28,7 @@ use nix::{
 use toolstack::{Result, ToolstackError};
 
 use crate::{
-    transport::{HOLD, TRANSPORT_COMMAND},
+    transport::{HOLD, TRANSPORT_COMMAND, UNHEARD},
     words::{Keep, Kept, last_lines},
 };
 
@@ -96,6 +96,14 @@ impl Program {
         let mut command = Command::new(helper);
         command.args([TRANSPORT_COMMAND, HOLD]).arg(&self.path);
         command.stdin(Stdio::null()).stdout(Stdio::null());
+        self.spawn(command, arguments)
+    }
+
+    /// Starts it so that it goes on when the daemon has died, which is the reader of what it says. Its output is a pipe.
+    pub(crate) fn start_unheard(&self, helper: &Path, arguments: &[&str]) -> Result<Running> {
+        let mut command = Command::new(helper);
+        command.args([TRANSPORT_COMMAND, UNHEARD]).arg(&self.path);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0);
         self.spawn(command, arguments)
     }
 

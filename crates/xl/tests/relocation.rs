@@ -212,6 +212,22 @@ fn a_domain_whose_xl_died_at_the_worst_moment_runs_on() {
     }
 }
 
+/// As `xl save` is run, which says what it does to a daemon that may have gone.
+#[test]
+fn a_program_that_nobody_hears_goes_on() {
+    let ignored = |helper: &[&str]| {
+        let mut words = helper.iter().chain(&["grep", "SigIgn", "/proc/self/status"]);
+        let mut command = std::process::Command::new(words.next().unwrap());
+        let said = command.args(words).output().unwrap().stdout;
+        let said = String::from_utf8(said).unwrap();
+        let mask = u64::from_str_radix(said.trim_start_matches("SigIgn:").trim(), 16).unwrap();
+        mask >> (nix::libc::SIGPIPE - 1) & 1 == 1
+    };
+    let helper = env!("CARGO_BIN_EXE_xl-transport");
+    assert!(ignored(&[helper, xl::TRANSPORT_COMMAND, "unheard"]));
+    assert!(!ignored(&["env"]), "the check sees nothing");
+}
+
 #[test]
 fn an_arrival_that_fails_leaves_nothing() {
     let (config, image) = Host::image("web", GuestKind::Pv);
