@@ -1,5 +1,5 @@
-//! The processor features that a guest has found so far, where some of that was on another host: neither `xl` nor libxl's configuration has a place for them, and where
-//! the guest goes next they decide whether it can. They are in xenstore, with the domain: nobody has to forget them when it ends, or reboots and finds others.
+//! The processor features that a guest has found so far, where some of that was on another host: neither `xl` nor libxl's configuration has a place for them, and
+//! where the guest goes next they decide whether it can. They are in xenstore, with the domain: nobody has to forget them when it ends, or reboots and finds others.
 
 use domain::{DomainConfig, known_features};
 use toolstack::DomainId;
