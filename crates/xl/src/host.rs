@@ -3,15 +3,16 @@
 //! `xl pause` and `xl unpause` say nothing of a failure (Xen 4.17): what a command did is looked up in the list.
 
 use std::{
+    io::Read,
     path::PathBuf,
-    process::{ChildStdout, Stdio},
+    process::ChildStdout,
     sync::{Mutex, MutexGuard, TryLockError},
     thread,
     time::{Duration, Instant},
 };
 
 use domain::HostFacts;
-use image::{ImageError, ImageSource, save::SaveHeader, v2::V2Reader};
+use image::{ImageError, save::SaveHeader};
 use serde_json::Value;
 use toolstack::{DomainId, Result, ToolstackError, linux};
 use uuid::Uuid;
@@ -207,11 +208,14 @@ impl Host {
     }
 }
 
-/// Reads a save up to where libxc's image begins, and breaks the pipe.
-fn begins(pipe: ChildStdout) -> std::result::Result<(), ImageError> {
-    let mut pipe = Timed::new(pipe, RESUMING).map_err(ImageError::io("the pipe from xl save"))?;
+/// Reads what xl itself writes of a save, and breaks the pipe.
+fn read_own(pipe: ChildStdout) -> std::result::Result<(), ImageError> {
+    /// The header of libxl's stream (16 bytes), and of its first record (8), whose body is libxc's (version 2 of the stream, Xen 4.6 to 4.20).
+    const BEFORE_LIBXC: usize = 24;
+    let at = "the pipe from xl save";
+    let mut pipe = Timed::new(pipe, RESUMING).map_err(ImageError::io(at))?;
     SaveHeader::read(&mut pipe)?;
-    V2Reader::new(pipe).next().map(|_| ())
+    pipe.read_exact(&mut [0; BEFORE_LIBXC]).map_err(ImageError::io(at))
 }
 
 fn no_effect(what: &str, id: DomainId) -> ToolstackError {
@@ -315,9 +319,9 @@ impl Host {
 
     /// Lets a domain run on that has suspended itself and whose `xl` died before it could do so.
     ///
-    /// `xl resume` is there since Xen 4.18. Without it there is one way to the same call of libxl: `xl save -c` makes it after a save that is done, and
-    /// `xl save` after one that failed. The save of a domain that is suspended already asks nothing of the guest. It is made to fail once libxc has begun to
-    /// write the image: before that, xl itself crashes on a broken pipe (Xen 4.17, `datacopier_writable`), and nobody lets the domain run.
+    /// `xl resume` is there since Xen 4.20. Without it there is one way to the same call of libxl: `xl save -c` makes it after a save that is done, and
+    /// `xl save` after one that failed. It is made to fail in the moment when xl has written all of its own and libxc is still to begin. Earlier, xl itself
+    /// crashes on a broken pipe (Xen 4.17, `datacopier_writable`), and nobody lets the domain run; later, libxc may come to ask the guest to suspend itself.
     fn resume(&self, id: DomainId) -> Result<()> {
         let number = id.to_string();
         let runs = |row: Option<&Row>| row.is_some_and(|row| !row.flags.is_suspended());
@@ -328,10 +332,10 @@ impl Host {
         tracing::debug!(?resumed, "no xl resume: by a save that is broken off");
         let mut saving = self
             .program
-            .start(&["save", "-c", &number, "/dev/stdout"], Stdio::null(), Stdio::piped())?;
+            .start_unheard(&self.helper, &["save", "-c", &number, "/dev/stdout"])?;
         if let Some(pipe) = saving.child().stdout.take() {
-            let begun = begins(pipe);
-            tracing::debug!(?begun, "broken off");
+            let read = read_own(pipe);
+            tracing::debug!(?read, "broken off");
         }
         let saved = saving.finish(RESUMING);
         if self.becomes(id, runs)? {
