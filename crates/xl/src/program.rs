@@ -93,18 +93,23 @@ impl Program {
 
     /// Starts it in a session of its own, which `helper` makes.
     pub(crate) fn hold(&self, helper: &Path, arguments: &[&str]) -> Result<Running> {
-        let mut command = Command::new(helper);
-        command.args([TRANSPORT_COMMAND, HOLD]).arg(&self.path);
+        let mut command = self.by(helper, HOLD);
         command.stdin(Stdio::null()).stdout(Stdio::null());
         self.spawn(command, arguments)
     }
 
     /// Starts it so that it goes on when the daemon has died, which is the reader of what it says. Its output is a pipe.
     pub(crate) fn start_unheard(&self, helper: &Path, arguments: &[&str]) -> Result<Running> {
-        let mut command = Command::new(helper);
-        command.args([TRANSPORT_COMMAND, UNHEARD]).arg(&self.path);
+        let mut command = self.by(helper, UNHEARD);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0);
         self.spawn(command, arguments)
+    }
+
+    /// The helper, that becomes the program in its way.
+    fn by(&self, helper: &Path, way: &str) -> Command {
+        let mut command = Command::new(helper);
+        command.args([TRANSPORT_COMMAND, way]).arg(&self.path);
+        command
     }
 
     fn spawn(&self, mut command: Command, arguments: &[&str]) -> Result<Running> {

@@ -62,12 +62,16 @@ def close(host, directions):
     host.ok(f"nft 'add table inet cut; {rules}'")
 
 
+def reopen(host):
+    host.run("nft delete table inet cut")
+
+
 def cut(host, seconds, directions):
     try:
         close(host, directions)
         time.sleep(seconds)
     finally:
-        host.run("nft delete table inet cut")
+        reopen(host)
 
 
 # Seconds for which relocd waits for a silent peer here, instead of 30; a cut that it does not notice, and one that it does.
@@ -119,7 +123,7 @@ def one(name, stage, happens, source, ends):
         migration.until(stage)
         happened = happens(source, other(source)) is not False
         if stage == CONNECTING:
-            other(source).run("nft delete table inet cut")
+            reopen(other(source))
         code = migration.end()
         at = one_copy()
         place = "here" if at is source else "there"

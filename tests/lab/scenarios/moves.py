@@ -11,8 +11,9 @@ def looked_at(host):
     need("p" in flags(), f"xm pause: {host.ok('xm list')}")
     host.ok("xm unpause web")
     need("p" not in flags(), f"xm unpause: {host.ok('xm list')}")
+    info = host.ok("xm info")
     for shown in ("free_memory", "relocd"):
-        need(shown in host.ok("xm info"), f"xm info does not show {shown}")
+        need(shown in info, f"xm info does not show {shown}: {info}")
 
 
 def spread(values, unit):
