@@ -87,8 +87,9 @@ power_on() {
     local host=$1 number
     case $host in a) number=01 ;; b) number=02 ;; esac
     # With the offloads of a TAP, the hosts hand whole segments of TCP to each other, as hosts with real cards do: packets of 1500 bytes are most of the work otherwise.
-    # Work of the dom0's kernel that is seen in emulation: pages cleared before they are written, processors looked at for RCU at each tick, a security module.
-    local lean="init_on_alloc=0 rcutree.jiffies_till_first_fqs=10 rcutree.jiffies_till_next_fqs=10 apparmor=0"
+    # Work of the dom0's kernel that is seen in emulation: pages cleared before they are written, processors looked at for RCU at each tick, a security module;
+    # and programs at random addresses, which the emulator translates anew each time that one starts.
+    local lean="norandmaps init_on_alloc=0 rcutree.jiffies_till_first_fqs=10 rcutree.jiffies_till_next_fqs=10 apparmor=0"
     # What its processor has beside that of the other host.
     local more
     more=$(cat "$state/$host.cpu" 2>/dev/null || :)
