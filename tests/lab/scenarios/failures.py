@@ -74,8 +74,9 @@ def cut(host, seconds, directions):
         reopen(host)
 
 
-# Seconds for which relocd waits for a silent peer here, instead of 30; a cut that it does not notice, and one that it does.
-PATIENCE, SHORT, LONG = 15, 8, 20
+# Seconds for which relocd waits for a silent peer here, instead of 30; a cut that it does not notice, and one that it does. TCP tries again after twice as long each
+# time, so that a connection is silent for up to twice the cut.
+PATIENCE, SHORT, LONG = 15, 6, 20
 # How xm may end (0 moved, 1 not moved, 3 lost its relocd, 4 in doubt), and where the guest then runs.
 MOVED, STAYED, NO_WORD, IN_DOUBT = {(0, "there")}, {(1, "here")}, {(3, "here"), (3, "there")}, {(4, "here"), (4, "there")}
 SETTINGS = "/etc/xen/xend-config.sxp"
