@@ -13,11 +13,16 @@ SUSPENDED = "suspended: round 1"
 
 
 class Migration:
-    """An `xm migrate` that is watched line by line."""
+    """An `xm migrate` that is watched line by line. `closes`: a stage, and the directions that the source itself closes as soon as xm prints it."""
 
-    def __init__(self, source, live=True):
+    def __init__(self, source, live=True, closes=None):
         self.source = source
-        self.process = source.start(f"xm migrate {'-l ' if live else ''}{GUEST} {other(source).address}")
+        command = f"xm migrate {'-l ' if live else ''}{GUEST} {other(source).address}"
+        if closes:
+            stage, directions = closes
+            command = (f"""set -o pipefail; {command} 2>&1 | while IFS= read -r line; do case $line in "{stage}"*) nft '{closing(directions)}';; esac; """
+                       """printf '%s\\n' "$line"; done""")
+        self.process = source.start(command)
         self.lines, self.text = queue.Queue(), ""
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -55,11 +60,16 @@ def kill(host, pattern):
     return host.run(f"pkill -9 -f '{pattern}'").code == 0
 
 
-def close(host, directions):
-    """Drops what comes and goes for relocd, in these directions, until the table goes or the host boots."""
+def closing(directions):
+    """Rules by which a host drops what comes and goes for relocd, in these directions."""
     rules = "; ".join(f"add chain inet cut {way} {{ type filter hook {way} priority 0; }}; add rule inet cut {way} tcp {end} 8002 drop"
                       for way in directions for end in ("dport", "sport"))
-    host.ok(f"nft 'add table inet cut; {rules}'")
+    return f"add table inet cut; {rules}"
+
+
+def close(host, directions):
+    """Closes them until the table goes or the host boots."""
+    host.ok(f"nft '{closing(directions)}'")
 
 
 def reopen(host):
@@ -72,6 +82,17 @@ def cut(host, seconds, directions):
         time.sleep(seconds)
     finally:
         reopen(host)
+
+
+class CutAtSource:
+    """A cut that the source itself begins: a commit would mostly be answered before one that begins from here."""
+
+    def __init__(self, seconds, *directions):
+        self.seconds, self.directions = seconds, directions
+
+    def __call__(self, source, _):
+        time.sleep(self.seconds)
+        reopen(source)
 
 
 # Seconds for which relocd waits for a silent peer here, instead of 30; a cut that it does not notice, and one that it does. TCP tries again after twice as long each
@@ -94,8 +115,8 @@ CASES = (
     (f"network cut for {SHORT} s, copying", False, COPYING, lambda s, d: cut(d, SHORT, ("input", "output")), MOVED),
     (f"network cut for {LONG} s, copying", True, COPYING, lambda s, d: cut(d, LONG, ("input", "output")), STAYED),
     (f"network cut for {LONG} s, loading", False, LOADING, lambda s, d: cut(d, LONG, ("input", "output")), STAYED),
-    (f"network cut for {LONG} s, committing", False, COMMITTING, lambda s, d: cut(d, LONG, ("input", "output")), STAYED | IN_DOUBT),
-    (f"answers cut for {LONG} s, committing", False, COMMITTING, lambda s, d: cut(d, LONG, ("output",)), STAYED | IN_DOUBT),
+    (f"network cut for {LONG} s, committing", False, COMMITTING, CutAtSource(LONG, "input", "output"), STAYED | IN_DOUBT),
+    (f"answers cut for {LONG} s, committing", False, COMMITTING, CutAtSource(LONG, "input"), STAYED | IN_DOUBT),
     ("xl killed at the source, copying", False, COPYING, lambda s, d: kill(s, "^[^ ]*xl migrate "), STAYED),
     ("xl killed at the source, committing", False, COMMITTING, lambda s, d: kill(s, "^[^ ]*xl migrate "), MOVED),
     ("xl killed at the destination, copying", True, COPYING, lambda s, d: kill(d, "^[^ ]*xl restore "), STAYED),
@@ -120,7 +141,8 @@ def one(name, stage, happens, source, ends):
         if stage == CONNECTING:
             # Otherwise it is over too soon.
             close(other(source), ("input",))
-        migration = Migration(source, live=not name.startswith(OFFLINE))
+        closes = (stage, happens.directions) if isinstance(happens, CutAtSource) else None
+        migration = Migration(source, live=not name.startswith(OFFLINE), closes=closes)
         migration.until(stage)
         happened = happens(source, other(source)) is not False
         if stage == CONNECTING:
@@ -188,10 +210,9 @@ def power_off_while_copying(source):
 def power_off_after_commit(source):
     """The destination loses its power once it runs the guest, before the source has heard so: nothing runs twice, and the operator is told where it stands."""
     before = relocations(source)
-    migration = Migration(source)
+    migration = Migration(source, closes=(COMMITTING, ("input",)))
     migration.until(COMMITTING)
     try:
-        close(B, ("output",))
         until("the destination has the domain", lambda: "domain runs here" in B.log(3), 60, 0.1)
         B.power("off")
         code = migration.end()
@@ -206,6 +227,7 @@ def power_off_after_commit(source):
         need(relocations(source)[new[0]] == "in-doubt", f"xm status shows {relocations(source)}")
         need(len(left) == 1, f"the copy at the source is gone before anybody knew that the guest ran at the destination: {left}")
     finally:
+        reopen(source)
         power_cycle(B)
     # It had written down that the guest ran there, before it said so in its log.
     until("both ends know what became of it", lambda: (relocations(source).get(new[0]), relocations(B).get(new[0])) == ("destroyed", "running"), 60)
@@ -223,6 +245,7 @@ def all_of_them(options):
         return failures(options)
     finally:
         for host in (A, B):
+            reopen(host)
             host.run(f"cp -p /root/settings.sxp {SETTINGS}; systemctl reload relocd")
 
 
