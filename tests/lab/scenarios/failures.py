@@ -13,16 +13,11 @@ SUSPENDED = "suspended: round 1"
 
 
 class Migration:
-    """An `xm migrate` that is watched line by line. `closes`: a stage, and the directions that the source itself closes as soon as xm prints it."""
+    """An `xm migrate` that is watched line by line."""
 
-    def __init__(self, source, live=True, closes=None):
+    def __init__(self, source, live=True):
         self.source = source
-        command = f"xm migrate {'-l ' if live else ''}{GUEST} {other(source).address}"
-        if closes:
-            stage, directions = closes
-            command = (f"""set -o pipefail; {command} 2>&1 | while IFS= read -r line; do case $line in "{stage}"*) nft '{closing(directions)}';; esac; """
-                       """printf '%s\\n' "$line"; done""")
-        self.process = source.start(command)
+        self.process = source.start(f"xm migrate {'-l ' if live else ''}{GUEST} {other(source).address}")
         self.lines, self.text = queue.Queue(), ""
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -60,16 +55,11 @@ def kill(host, pattern):
     return host.run(f"pkill -9 -f '{pattern}'").code == 0
 
 
-def closing(directions):
-    """Rules by which a host drops what comes and goes for relocd, in these directions."""
+def close(host, directions):
+    """Drops what comes and goes for relocd, in these directions, until the table goes or the host boots."""
     rules = "; ".join(f"add chain inet cut {way} {{ type filter hook {way} priority 0; }}; add rule inet cut {way} tcp {end} 8002 drop"
                       for way in directions for end in ("dport", "sport"))
-    return f"add table inet cut; {rules}"
-
-
-def close(host, directions):
-    """Closes them until the table goes or the host boots."""
-    host.ok(f"nft '{closing(directions)}'")
+    host.ok(f"nft 'add table inet cut; {rules}'")
 
 
 def reopen(host):
@@ -84,15 +74,30 @@ def cut(host, seconds, directions):
         reopen(host)
 
 
-class CutAtSource:
-    """A cut that the source itself begins: a commit would mostly be answered before one that begins from here."""
+class CutByCommit:
+    """A cut that the commit itself begins, at its source: what is told to begin once xm says that it commits, comes too late. `lost`: nothing comes or goes any more, and
+    the commit is the first that is lost. Otherwise it arrives, and no answer does."""
 
-    def __init__(self, seconds, *directions):
-        self.seconds, self.directions = seconds, directions
+    def __init__(self, lost):
+        self.lost = lost
+
+    def prepare(self, source):
+        # Behind 32 bytes of header, as Linux sends it, "(commit)": from there on the peer is known as one that is cut off.
+        commit = f"tcp dport 8002 @th,256,64 0x{b'(commit)'.hex()} add @peers {{ ip daddr }}"
+        outgoing = f"{commit}; add rule inet cut output ip daddr @peers tcp dport 8002 drop" if self.lost else commit
+        source.ok(f"""nft 'add table inet cut; add set inet cut peers {{ type ipv4_addr; flags dynamic; timeout 10m; }}
+            add chain inet cut output {{ type filter hook output priority 0; }}; add rule inet cut output {outgoing}
+            add chain inet cut input {{ type filter hook input priority 0; }}; add rule inet cut input ip saddr @peers tcp sport 8002 drop'""")
+
+    def has_begun(self, source):
+        return "elements" in source.ok("nft list set inet cut peers")
 
     def __call__(self, source, _):
-        time.sleep(self.seconds)
-        reopen(source)
+        try:
+            until("the commit is sent", lambda: self.has_begun(source), 10)
+            time.sleep(LONG)
+        finally:
+            reopen(source)
 
 
 # Seconds for which relocd waits for a silent peer here, instead of 30; a cut that it does not notice, and one that it does. TCP tries again after twice as long each
@@ -115,8 +120,8 @@ CASES = (
     (f"network cut for {SHORT} s, copying", False, COPYING, lambda s, d: cut(d, SHORT, ("input", "output")), MOVED),
     (f"network cut for {LONG} s, copying", True, COPYING, lambda s, d: cut(d, LONG, ("input", "output")), STAYED),
     (f"network cut for {LONG} s, loading", False, LOADING, lambda s, d: cut(d, LONG, ("input", "output")), STAYED),
-    (f"network cut for {LONG} s, committing", False, COMMITTING, CutAtSource(LONG, "input", "output"), STAYED | IN_DOUBT),
-    (f"answers cut for {LONG} s, committing", False, COMMITTING, CutAtSource(LONG, "input"), STAYED | IN_DOUBT),
+    (f"network cut for {LONG} s, committing", False, COMMITTING, CutByCommit(lost=True), STAYED | IN_DOUBT),
+    (f"answers cut for {LONG} s, committing", False, COMMITTING, CutByCommit(lost=False), STAYED | IN_DOUBT),
     ("xl killed at the source, copying", False, COPYING, lambda s, d: kill(s, "^[^ ]*xl migrate "), STAYED),
     ("xl killed at the source, committing", False, COMMITTING, lambda s, d: kill(s, "^[^ ]*xl migrate "), MOVED),
     ("xl killed at the destination, copying", True, COPYING, lambda s, d: kill(d, "^[^ ]*xl restore "), STAYED),
@@ -141,8 +146,9 @@ def one(name, stage, happens, source, ends):
         if stage == CONNECTING:
             # Otherwise it is over too soon.
             close(other(source), ("input",))
-        closes = (stage, happens.directions) if isinstance(happens, CutAtSource) else None
-        migration = Migration(source, live=not name.startswith(OFFLINE), closes=closes)
+        if isinstance(happens, CutByCommit):
+            happens.prepare(source)
+        migration = Migration(source, live=not name.startswith(OFFLINE))
         migration.until(stage)
         happened = happens(source, other(source)) is not False
         if stage == CONNECTING:
@@ -210,7 +216,8 @@ def power_off_while_copying(source):
 def power_off_after_commit(source):
     """The destination loses its power once it runs the guest, before the source has heard so: nothing runs twice, and the operator is told where it stands."""
     before = relocations(source)
-    migration = Migration(source, closes=(COMMITTING, ("input",)))
+    CutByCommit(lost=False).prepare(source)
+    migration = Migration(source)
     migration.until(COMMITTING)
     try:
         until("the destination has the domain", lambda: "domain runs here" in B.log(3), 60, 0.1)
