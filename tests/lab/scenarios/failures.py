@@ -78,8 +78,8 @@ class CutByCommit:
     """A cut that the commit itself begins, at its source: what is told to begin once xm says that it commits, comes too late. `lost`: nothing comes or goes any more, and
     the commit is the first that is lost. Otherwise it arrives, and no answer does."""
 
-    def __init__(self, lost):
-        self.lost = lost
+    def __init__(self, seconds, lost):
+        self.seconds, self.lost = seconds, lost
 
     def prepare(self, source):
         # Behind 32 bytes of header, as Linux sends it, "(commit)": from there on the peer is known as one that is cut off.
@@ -95,7 +95,7 @@ class CutByCommit:
     def __call__(self, source, _):
         try:
             until("the commit is sent", lambda: self.has_begun(source), 10)
-            time.sleep(LONG)
+            time.sleep(self.seconds)
         finally:
             reopen(source)
 
@@ -103,6 +103,8 @@ class CutByCommit:
 # Seconds for which relocd waits for a silent peer here, instead of 30; a cut that it does not notice, and one that it does. TCP tries again after twice as long each
 # time, so that a connection is silent for up to twice the cut.
 PATIENCE, SHORT, LONG = 15, 6, 20
+# A cut after which xm has ended: its relocd waits for an answer to the commit, xm 10 s more.
+LONGER = 30
 # How xm may end (0 moved, 1 not moved, 3 lost its relocd, 4 in doubt), and where the guest then runs.
 MOVED, STAYED, NO_WORD, IN_DOUBT = {(0, "there")}, {(1, "here")}, {(3, "here"), (3, "there")}, {(4, "here"), (4, "there")}
 SETTINGS = "/etc/xen/xend-config.sxp"
@@ -120,8 +122,8 @@ CASES = (
     (f"network cut for {SHORT} s, copying", False, COPYING, lambda s, d: cut(d, SHORT, ("input", "output")), MOVED),
     (f"network cut for {LONG} s, copying", True, COPYING, lambda s, d: cut(d, LONG, ("input", "output")), STAYED),
     (f"network cut for {LONG} s, loading", False, LOADING, lambda s, d: cut(d, LONG, ("input", "output")), STAYED),
-    (f"network cut for {LONG} s, committing", False, COMMITTING, CutByCommit(lost=True), STAYED | IN_DOUBT),
-    (f"answers cut for {LONG} s, committing", False, COMMITTING, CutByCommit(lost=False), STAYED | IN_DOUBT),
+    (f"network cut for {LONG} s, committing", False, COMMITTING, CutByCommit(LONG, lost=True), STAYED | IN_DOUBT),
+    (f"answers cut for {LONGER} s, committing", False, COMMITTING, CutByCommit(LONGER, lost=False), {(4, "there")}),
     ("xl killed at the source, copying", False, COPYING, lambda s, d: kill(s, "^[^ ]*xl migrate "), STAYED),
     ("xl killed at the source, committing", False, COMMITTING, lambda s, d: kill(s, "^[^ ]*xl migrate "), MOVED),
     ("xl killed at the destination, copying", True, COPYING, lambda s, d: kill(d, "^[^ ]*xl restore "), STAYED),
@@ -216,7 +218,7 @@ def power_off_while_copying(source):
 def power_off_after_commit(source):
     """The destination loses its power once it runs the guest, before the source has heard so: nothing runs twice, and the operator is told where it stands."""
     before = relocations(source)
-    CutByCommit(lost=False).prepare(source)
+    CutByCommit(LONGER, lost=False).prepare(source)
     migration = Migration(source)
     migration.until(COMMITTING)
     try:
